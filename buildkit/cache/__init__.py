@@ -1,0 +1,1 @@
+"""Action cache and content-addressed store: what a task made, by what it was made from."""

@@ -1,0 +1,1 @@
+"""The doit commands: parse options, call a lower layer, print. Thin."""

@@ -1,0 +1,1 @@
+"""Data types, graph algorithms, digests, configuration, errors; imports no other layer of buildkit."""

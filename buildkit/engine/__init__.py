@@ -1,0 +1,1 @@
+"""One run: scheduler, admission, executors, capture, signals. Knows nothing of doit."""

@@ -1,0 +1,1 @@
+"""The project's own state in SQLite: fingerprints, traces, history; one writer, the main process."""
