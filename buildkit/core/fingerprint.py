@@ -1,0 +1,208 @@
+"""Fingerprints: a file's digest together with the stat signature that it was read under.
+
+What belongs here: when a signature may stand in for reading the file, and one table that asks the
+file system once per path. What a changed fingerprint means for a task is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import stat as stat_module
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from buildkit.core.digest import Digest, digest_fd
+
+# A file written within one clock tick of the moment it was read can change again without its
+# timestamps moving (git calls such an entry racy). Linux ticks every 1-10 ms; file systems that keep
+# whole seconds or two (FAT, some network mounts) show timestamps without a sub-second part.
+_TICK_NS = 20_000_000
+_COARSE_TICK_NS = 2_000_000_000
+_SECOND_NS = 1_000_000_000
+
+PERMISSION_BITS = 0o777
+
+
+class Fingerprint(NamedTuple):
+    """What is known of a regular file: its content, and the stat signature it was read under."""
+
+    digest: Digest
+    mtime_ns: int
+    ctime_ns: int
+    size: int
+    inode: int
+    device: int
+    mode: int  # permission bits only
+    hashed_at_ns: int  # wall clock, taken before the first byte was read
+
+    def matches(self, st: os.stat_result) -> bool:
+        """Return whether `st` is the signature that this fingerprint was read under."""
+        return (
+            st.st_mtime_ns == self.mtime_ns
+            and st.st_ctime_ns == self.ctime_ns
+            and st.st_size == self.size
+            and st.st_ino == self.inode
+            and st.st_dev == self.device
+            and st.st_mode & PERMISSION_BITS == self.mode
+        )
+
+    @property
+    def racy(self) -> bool:
+        """Whether the file may have changed since without its signature showing it."""
+        return is_racy(self.mtime_ns, self.ctime_ns, self.hashed_at_ns)
+
+
+def is_racy(mtime_ns: int, ctime_ns: int, hashed_at_ns: int) -> bool:
+    """Return whether a file with these times, read at `hashed_at_ns`, could change unseen.
+
+    Both times have to lie at least one tick before the reading: a later write then has to move one of
+    them. A clock that was set back makes files look as if they came from the future; those are racy
+    until the clock has caught up, which costs time but never correctness.
+    """
+    newest = max(mtime_ns, ctime_ns)
+    tick = _COARSE_TICK_NS if mtime_ns % _SECOND_NS == 0 and ctime_ns % _SECOND_NS == 0 else _TICK_NS
+    return newest > hashed_at_ns - tick
+
+
+class NotRegularFileError(OSError):
+    """An input is a directory, a socket, a device: nothing that has content to fingerprint."""
+
+
+class FileChangedError(OSError):
+    """A file changed while it was being read."""
+
+
+def read_fingerprint(path: str) -> Fingerprint:
+    """Read the file and return its fingerprint; OSError as `open` raises it.
+
+    The signature is taken from the open descriptor before and after reading: a file that is being
+    written meanwhile is read again, and FileChangedError is raised when it does not come to rest.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        for _ in range(3):
+            st = os.fstat(fd)
+            if not stat_module.S_ISREG(st.st_mode):
+                raise NotRegularFileError(0, "is not a regular file", path)
+            hashed_at_ns = time.time_ns()
+            digest = digest_fd(fd)
+            after = os.fstat(fd)
+            if (after.st_mtime_ns, after.st_ctime_ns, after.st_size) == (
+                st.st_mtime_ns,
+                st.st_ctime_ns,
+                st.st_size,
+            ):
+                return fingerprint_from(digest, st, hashed_at_ns)
+            os.lseek(fd, 0, os.SEEK_SET)
+    finally:
+        os.close(fd)
+    raise FileChangedError(0, "changes while it is being read", path)
+
+
+def fingerprint_from(digest: Digest, st: os.stat_result, hashed_at_ns: int) -> Fingerprint:
+    """Return the fingerprint of a file whose digest was taken under the signature `st`."""
+    return Fingerprint(
+        digest,
+        st.st_mtime_ns,
+        st.st_ctime_ns,
+        st.st_size,
+        st.st_ino,
+        st.st_dev,
+        st.st_mode & PERMISSION_BITS,
+        hashed_at_ns,
+    )
+
+
+class FingerprintTable:
+    """The fingerprints of this run: recorded ones, checked against the disk once per path.
+
+    `known` is what earlier runs recorded. A path is looked at once; whoever changes a file on purpose
+    (a task that ran, a restore) says so with `forget` or `learn`.
+    """
+
+    def __init__(
+        self,
+        known: dict[str, Fingerprint],
+        *,
+        read: Callable[[str], Fingerprint] = read_fingerprint,
+        stat: Callable[[str], os.stat_result] = os.stat,
+    ) -> None:
+        self._known = known
+        self._checked: dict[str, Fingerprint | None] = {}
+        self._dirty: set[str] = set()
+        self._read = read
+        self._stat = stat
+        self.files_read = 0
+
+    def current(self, path: str) -> Fingerprint | None:
+        """Return the fingerprint of the file as it is now, or None when there is no such file.
+
+        NotRegularFileError for a directory or a device; other OSErrors (permission, I/O) as they come.
+        """
+        try:
+            return self._checked[path]
+        except KeyError:
+            pass
+        try:
+            st = self._stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            self._checked[path] = None
+            return None
+        known = self._known.get(path)
+        if known is not None and known.matches(st) and not known.racy:
+            self._checked[path] = known
+            return known
+        try:
+            fresh = self._read(path)
+        except (FileNotFoundError, NotADirectoryError):
+            self._checked[path] = None
+            return None
+        self.files_read += 1
+        self._store(path, fresh)
+        return fresh
+
+    def recheck(self, path: str) -> Fingerprint | None:
+        """Look at the disk again, whatever was seen before in this run."""
+        seen = self._checked.pop(path, None)
+        if seen is not None:
+            self._known[path] = seen
+        return self.current(path)
+
+    def unchanged(self, path: str, seen: Fingerprint) -> bool:
+        """Return whether the file still is what `seen` says; reads it again only where the stat can lie."""
+        try:
+            st = self._stat(path)
+        except OSError:
+            return False
+        if seen.matches(st) and not seen.racy:
+            return True
+        try:
+            fresh = self._read(path)
+        except OSError:
+            return False
+        self._store(path, fresh)
+        return fresh.digest == seen.digest and fresh.mode == seen.mode
+
+    def learn(self, path: str, fingerprint: Fingerprint) -> None:
+        """Take over a fingerprint that somebody else has just read (captured or restored outputs)."""
+        self._store(path, fingerprint)
+
+    def forget(self, path: str) -> None:
+        """Look again at the next question: a task may have written this path."""
+        self._checked.pop(path, None)
+
+    def _store(self, path: str, fingerprint: Fingerprint) -> None:
+        self._checked[path] = fingerprint
+        self._known[path] = fingerprint
+        self._dirty.add(path)
+
+    def take_dirty(self) -> list[tuple[str, Fingerprint]]:
+        """Return the fingerprints that are new since the last call, to be written to the state."""
+        dirty = [(path, self._known[path]) for path in self._dirty]
+        self._dirty.clear()
+        return dirty
+
+    def racy_paths(self, paths: Iterable[str]) -> list[str]:
+        """Return those of `paths` whose fingerprint was taken too soon after the last write."""
+        return [path for path in paths if (seen := self._checked.get(path)) is not None and seen.racy]
