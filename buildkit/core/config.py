@@ -1,0 +1,216 @@
+"""Settings: `[tool.buildkit]` of pyproject.toml, and a task's `meta={'buildkit': {...}}`.
+
+What belongs here: names, types and defaults of settings, and the errors for wrong ones. doit's own
+settings (`[tool.doit]`, doit.cfg, DOIT_CONFIG) are read by doit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
+
+from buildkit.core.errors import ConfigError, did_you_mean
+
+_SIZE_UNITS = {"": 1, "b": 1, "k": 10**3, "kb": 10**3, "kib": 2**10, "m": 10**6, "mb": 10**6, "mib": 2**20,
+               "g": 10**9, "gb": 10**9, "gib": 2**30, "t": 10**12, "tb": 10**12, "tib": 2**40}  # fmt: skip
+_AGE_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`[tool.buildkit]`; every field is a key of that table."""
+
+    enabled: bool = True
+    cache: bool = True  # False: nothing is stored or restored; skipping by content goes on
+    cache_dir: str | None = None  # relative paths count from the project
+    cache_max_size: int = 10 * 2**30  # bytes
+    cache_max_age: int = 30 * 86400  # seconds since last use
+    log_max_size: int = 16 * 2**20  # bytes kept of one task's output
+    grace: float = 2.0  # seconds between SIGTERM and SIGKILL
+    pools: Mapping[str, int] = field(default_factory=dict)  # name -> how many tasks at once
+
+
+class TaskSettings(NamedTuple):
+    """A task's `meta={'buildkit': {...}}`; every field is a key of that dict."""
+
+    cache: bool = True  # False: never stored, never restored; still skipped when up to date
+    cache_log: bool = True  # False: the log is neither stored nor replayed
+    env: tuple[str, ...] = ()  # environment variables that the result depends on
+    tools: tuple[str, ...] = ()  # programs that the result depends on, beyond those its commands name
+    timeout: float | None = None  # seconds
+    priority: int = 0  # higher starts first
+    pool: str | None = None
+
+
+DEFAULT_TASK_SETTINGS = TaskSettings()
+
+
+def task_meta(
+    *,
+    cache: bool = True,
+    cache_log: bool = True,
+    env: tuple[str, ...] | list[str] = (),
+    tools: tuple[str, ...] | list[str] = (),
+    timeout: float | None = None,
+    priority: int = 0,
+    pool: str | None = None,
+) -> dict[str, dict[str, object]]:
+    """Return the `meta` of a doit task with buildkit's settings, typed and checked.
+
+    `def task_x(): return {'actions': [...], 'meta': task_meta(env=['CC'], timeout=60)}`
+    """
+    given = {"cache": cache, "cache_log": cache_log, "env": list(env), "tools": list(tools),
+             "timeout": timeout, "priority": priority, "pool": pool}  # fmt: skip
+    parse_task_settings({"buildkit": given}, "task_meta()")
+    return {"buildkit": given}
+
+
+def parse_size(value: object) -> int:
+    """Return bytes for `10485760`, `"500MB"`, `"10 GiB"`; ValueError for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str):
+        text = value.strip().lower().replace("_", "")
+        number = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
+        unit = text[len(number) :].strip()
+        if unit in _SIZE_UNITS and number.replace(".", "", 1).isdigit():
+            return int(float(number) * _SIZE_UNITS[unit])
+    raise ValueError("a size such as 500MB or 10GiB")
+
+
+def parse_age_s(value: object) -> int:
+    """Return seconds for `3600`, `"12h"`, `"30d"`; ValueError for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str):
+        text = value.strip().lower()
+        if text[-1:] in _AGE_UNITS_S and text[:-1].strip().isdigit():
+            return int(text[:-1]) * _AGE_UNITS_S[text[-1]]
+    raise ValueError("an age such as 12h or 30d")
+
+
+def _boolean(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ValueError("true or false")
+
+
+def _text(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and value):
+        return value
+    raise ValueError("a text that is not empty")
+
+
+def _names(value: object) -> tuple[str, ...]:
+    if isinstance(value, (list, tuple)) and all(isinstance(name, str) and name for name in value):
+        return tuple(value)
+    raise ValueError("a list of names")
+
+
+def _seconds(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
+        return float(value)
+    raise ValueError("a number of seconds above 0")
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError("a whole number")
+
+
+def _pools(value: object) -> Mapping[str, int]:
+    if isinstance(value, Mapping) and all(
+        isinstance(limit, int) and not isinstance(limit, bool) and limit > 0 for limit in value.values()
+    ):
+        return dict(value)
+    raise ValueError("a table of names with whole numbers above 0")
+
+
+_Parser = Callable[[object], Any]
+_SETTINGS: dict[str, _Parser] = {
+    "enabled": _boolean,
+    "cache": _boolean,
+    "cache_dir": _text,
+    "cache_max_size": parse_size,
+    "cache_max_age": parse_age_s,
+    "log_max_size": parse_size,
+    "grace": _seconds,
+    "pools": _pools,
+}
+_TASK_SETTINGS: dict[str, _Parser] = {
+    "cache": _boolean,
+    "cache_log": _boolean,
+    "env": _names,
+    "tools": _names,
+    "timeout": _seconds,
+    "priority": _whole,
+    "pool": _text,
+}
+assert set(_SETTINGS) == {f.name for f in fields(Settings)}  # noqa: S101 - a broken table must not start
+assert set(_TASK_SETTINGS) == set(TaskSettings._fields)  # noqa: S101 - a broken table must not start
+
+
+def _parse(table: Mapping[str, object], parsers: Mapping[str, _Parser], where: str) -> dict[str, Any]:
+    parsed: dict[str, Any] = {}
+    for key, value in table.items():
+        parser = parsers.get(key)
+        if parser is None:
+            raise ConfigError(
+                f"{where}: unknown key '{key}'.{did_you_mean(str(key), parsers)}"
+                f" Known keys: {', '.join(sorted(parsers))}."
+            )
+        try:
+            parsed[key] = parser(value)
+        except ValueError as error:
+            raise ConfigError(f"{where}: '{key}' must be {error}; got {value!r}.") from None
+    return parsed
+
+
+def parse_settings(table: object, where: str = "[tool.buildkit] in pyproject.toml") -> Settings:
+    """Return the settings of a parsed `[tool.buildkit]` table; ConfigError names what is wrong."""
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{where}: must be a table; got {table!r}.")
+    return Settings(**_parse(table, _SETTINGS, where))
+
+
+def load_settings(directory: str) -> Settings:
+    """Return the settings of the pyproject.toml in `directory`, or the defaults where there is none."""
+    path = os.path.join(directory, "pyproject.toml")
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+    except OSError:
+        return Settings()
+    if b"buildkit" not in text:
+        return Settings()  # spares the TOML parser, which costs more than the whole look
+    import tomllib  # only where the file speaks of us
+
+    try:
+        document = tomllib.loads(text.decode("utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path}: is not valid TOML: {error}") from None
+    tool = document.get("tool", {})
+    return parse_settings(tool.get("buildkit", {}) if isinstance(tool, Mapping) else {})
+
+
+def parse_task_settings(meta: Mapping[str, object] | None, where: str) -> TaskSettings:
+    """Return the settings in a task's `meta`; `where` names the task and its place for the error."""
+    if not meta or "buildkit" not in meta:
+        return DEFAULT_TASK_SETTINGS
+    table = meta["buildkit"]
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{where}: meta['buildkit'] must be a dict; got {table!r}.")
+    return TaskSettings(**_parse(table, _TASK_SETTINGS, f"{where}: meta['buildkit']"))
+
+
+def switched_off(environ: Mapping[str, str], directory: str) -> bool:
+    """Return whether the user turned buildkit off: `BUILDKIT=0`, or `enabled = false` in pyproject.toml."""
+    choice = environ.get("BUILDKIT", "").strip().lower()
+    if choice:
+        return choice in ("0", "no", "off", "false")
+    return not load_settings(directory).enabled
