@@ -1,0 +1,66 @@
+"""Texts that the history keeps once and refers to by number: names of tasks, reasons, workers.
+
+What belongs here: the two interned tables and their caches in memory. Numbers never change and are never
+used again, so what is cached stays true for the life of a database.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Literal
+
+from buildkit.state.database import storable, transaction
+
+_SCAN_FROM = 64  # unknown names from which one scan of the table is cheaper than a search for each
+
+
+class Interned:
+    """The numbers of the texts in one column of `table`, which grows by what is asked for."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        table: Literal["tasks", "texts"],
+        column: Literal["name", "text"],
+    ) -> None:
+        self._connection = connection
+        self._table = table
+        self._column = column
+        self._ids: dict[str, int] = {}
+
+    def find(self, texts: Iterable[str]) -> dict[str, int]:
+        """Return the numbers of those of `texts` that have one."""
+        wanted = set(texts)
+        unknown = wanted.difference(self._ids)
+        if len(unknown) >= _SCAN_FROM:
+            self._ids.update(
+                self._connection.execute(f"SELECT {self._column}, id FROM {self._table}")  # noqa: S608 two constants
+            )
+        else:
+            query = f"SELECT id FROM {self._table} WHERE {self._column} = ?"  # noqa: S608 two constants
+            for text in unknown:
+                row = self._connection.execute(query, [storable(text)]).fetchone()
+                if row:
+                    self._ids[text] = row[0]
+        if len(unknown) >= _SCAN_FROM:
+            for text in unknown.difference(self._ids):
+                kept = storable(text)
+                if kept != text and kept in self._ids:
+                    self._ids[text] = self._ids[kept]
+        return {text: self._ids[text] for text in wanted if text in self._ids}
+
+    def number(self, texts: Iterable[str]) -> dict[str, int]:
+        """Return the number of each of `texts`, giving one to those that have none."""
+        wanted = set(texts)
+        found = self.find(wanted)
+        missing = wanted.difference(found)
+        if missing:
+            with transaction(self._connection):
+                # OR IGNORE: a run inside this one may have added it meanwhile.
+                self._connection.executemany(
+                    f"INSERT OR IGNORE INTO {self._table} ({self._column}) VALUES (?)",  # noqa: S608 two constants
+                    [(storable(text),) for text in sorted(missing)],
+                )
+                found.update(self.find(missing))
+        return found

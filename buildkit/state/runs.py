@@ -1,0 +1,106 @@
+"""Runs as data: how one begins, how it ends, how the history tells it.
+
+What belongs here: the records only. Storing and finding them is `state/history.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from buildkit.core.execution import Decision
+
+
+def new_run_uid() -> str:
+    """Return 16 random hexadecimal digits."""
+    return os.urandom(8).hex()
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What is known of a run when it begins."""
+
+    started_at: float  # Unix seconds
+    argv: tuple[str, ...]
+    cwd: str
+    width: int | None = None
+    parallel: str | None = None  # 'process', 'thread', or None in sequence
+    machine: str | None = None  # its class: runs of one class are comparable
+    cores: float | None = None  # that this run may use, fractions from cgroup limits included
+    python: str | None = None
+    platform: str | None = None
+    buildkit: str | None = None
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+    ci: str | None = None  # which service
+    lane: str | None = None
+    uid: str = field(default_factory=new_run_uid)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What is known of a run when it ends."""
+
+    wall_ns: int
+    exit_code: int
+    executed: int = 0
+    restored: int = 0
+    skipped: int = 0
+    failed: int = 0
+    upstream_failed: int = 0
+    ignored: int = 0
+    cancelled: int = 0
+    saved_ns: int = 0  # recorded wall time of what was restored and skipped instead
+    bytes_stored: int = 0
+    bytes_restored: int = 0
+    # Skipped tasks by name, or as ranges of task ids (state/ranges.py) where the caller has them at hand.
+    skipped_tasks: Sequence[str] | str = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as the history keeps it."""
+
+    id: int
+    info: RunInfo
+    summary: RunSummary | None  # None: still running, or killed before it could say how it ended
+
+    def count(self, decision: Decision) -> int:
+        """Return how many tasks ended in `decision`; 0 for a run that did not finish."""
+        if self.summary is None:
+            return 0
+        counted: int = getattr(self.summary, decision.name.lower())
+        return counted
+
+
+# Names of the fields, which are those of the columns of table `runs` as well.
+INFO_FIELDS = tuple(each.name for each in fields(RunInfo))
+SUMMARY_FIELDS = tuple(each.name for each in fields(RunSummary) if each.name != "skipped_tasks")
+
+
+def line_of_run(info: RunInfo, summary: RunSummary, database_uid: str) -> dict[str, Any]:
+    """Return a finished run as `pending.append_run` keeps it and `History.import_runs` reads it.
+
+    Skipped tasks are kept where `summary` has them as ranges; the ids in them are those of the database
+    with that uid.
+    """
+    line = {name: getattr(info, name) for name in INFO_FIELDS}
+    line.update({name: getattr(summary, name) for name in SUMMARY_FIELDS})
+    line["database"] = database_uid
+    line["skipped_ranges"] = summary.skipped_tasks if isinstance(summary.skipped_tasks, str) else ""
+    return line
+
+
+def run_from_line(line: Mapping[str, Any], database_uid: str) -> tuple[RunInfo, RunSummary]:
+    """Return the run that `line_of_run` kept; KeyError, TypeError or ValueError where it is no such line.
+
+    Ranges of another database are dropped, because their ids name other tasks there.
+    """
+    info = {name: line[name] for name in INFO_FIELDS}
+    summary = {name: int(line[name]) for name in SUMMARY_FIELDS}
+    info["started_at"] = float(info["started_at"])
+    info["argv"] = tuple(map(str, info["argv"]))
+    ranges = line["skipped_ranges"] if line["database"] == database_uid else ""
+    return RunInfo(**info), RunSummary(**summary, skipped_tasks=str(ranges))
