@@ -235,9 +235,7 @@ class Project:
     def _environment(self) -> dict[str, str]:
         """Return a small environment: nothing of the machine or of an outer build leaks in."""
         return {
-            "PATH": os.pathsep.join(
-                [str(self.base / "bin"), os.path.dirname(sys.executable), "/usr/local/bin", "/usr/bin", "/bin"]
-            ),
+            "PATH": f"{self.base / 'bin'}:{os.path.dirname(sys.executable)}:/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.base / "home"),
             "LANG": "C.UTF-8",
             "JOURNAL": str(self.journal),
