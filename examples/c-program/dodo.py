@@ -13,7 +13,7 @@ PROGRAM = "build/wordcount"
 
 
 def dependencies_in(depfile):
-    """Return the files that a make rule such as `main.o: src/main.c include/table.h` names, for `calc_dep`."""
+    """Return the files that a make rule such as `main.o: src/main.c include/table.h` names."""
     rule = Path(depfile).read_text().replace("\\\n", " ")
     _, _, names = rule.partition(":")
     spaced = names.replace("\\ ", "\0").split()

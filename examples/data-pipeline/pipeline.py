@@ -14,7 +14,7 @@ def read_rows(path):
 
 
 def write_rows(path, rows, columns):
-    """Write these columns of dictionaries to a CSV file with a header; make its folder where there is none."""
+    """Write these columns to a CSV file with a header; make its folder where there is none."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
