@@ -1,0 +1,173 @@
+"""Traces: what each task was made from and made the last time that it succeeded.
+
+What belongs here: reading and writing the tables `traces` and `fingerprints`. What a trace means for the
+next run is decided in `core/decide.py`. Texts in JSON are opaque to this room.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from buildkit.core.fingerprint import Fingerprint
+from buildkit.state.database import transaction
+
+OK = "ok"
+FORGOTTEN = "forgotten"  # the record was removed on purpose: the cache is not asked either
+FAILED = "failed"  # the last execution did not succeed; what is left of the record is doit's
+
+
+
+Path = str | bytes  # file names that are not UTF-8 are kept as the bytes that they are
+
+
+class Trace(NamedTuple):
+    """The record of a task, without its components, which are only read to explain a difference."""
+
+    action_key: str | None
+    outputs: str  # JSON, see engine/outputs.py
+    values: str  # JSON
+    result: str  # JSON
+    status: str
+    ignored: bool
+    wall_ns: int
+    extra: str  # JSON: what doit's own objects keep beside values and result
+
+
+class TraceRow(NamedTuple):
+    """A trace to be written."""
+
+    task: str
+    action_key: str | None
+    components: str
+    outputs: str
+    values: str
+    result: str
+    status: str
+    ignored: bool
+    extra: str
+    recorded_at: float  # Unix seconds
+    run_id: int | None
+    wall_ns: int
+
+
+class TraceStore:
+    """Traces and fingerprints of one project; writes are buffered until `flush`."""
+
+    def __init__(self, connection: sqlite3.Connection | None) -> None:
+        """Read from and write to `connection`; None stands for a project without any state."""
+        self._connection = connection
+        self._traces: dict[str, Trace] | None = None
+        self._pending: dict[str, TraceRow] = {}
+        self._removed: set[str] = set()
+        self._fingerprints: list[tuple[str, Fingerprint]] = []
+
+    def all(self) -> dict[str, Trace]:
+        """Return every trace by task name, buffered writes included."""
+        if self._traces is None:
+            self._traces = {}
+            if self._connection is not None:
+                rows = self._connection.execute(
+                    'SELECT task, action_key, outputs, "values", result, status, ignored, wall_ns, extra'
+                    " FROM traces"
+                )
+                for task, key, outputs, values, result, status, ignored, wall_ns, extra in rows:
+                    self._traces[_name(task)] = Trace(
+                        key, outputs or "[]", values or "{}", result or "null", status or FAILED,
+                        bool(ignored), wall_ns or 0, extra or "{}",
+                    )  # fmt: skip
+        return self._traces
+
+    def get(self, task: str) -> Trace | None:
+        """Return the trace of a task, or None."""
+        return self.all().get(task)
+
+    def components(self, task: str) -> str | None:
+        """Return the JSON text of what the recorded key was made of, or None."""
+        pending = self._pending.get(task)
+        if pending is not None:
+            return pending.components
+        if self._connection is None:
+            return None
+        row = self._connection.execute(
+            "SELECT components FROM traces WHERE task = ?", (_stored(task),)
+        ).fetchone()
+        return row[0] if row else None
+
+    def put(self, row: TraceRow) -> None:
+        """Record a trace; it is on disk after the next `flush`."""
+        self._removed.discard(row.task)
+        self._pending[row.task] = row
+        self.all()[row.task] = Trace(
+            row.action_key, row.outputs, row.values, row.result,
+            row.status, row.ignored, row.wall_ns, row.extra,
+        )  # fmt: skip
+
+    def remove(self, task: str) -> None:
+        """Drop the record of a task altogether."""
+        self._pending.pop(task, None)
+        self.all().pop(task, None)
+        self._removed.add(task)
+
+    def learn(self, fingerprints: Iterable[tuple[str, Fingerprint]]) -> None:
+        """Record fingerprints; they are on disk after the next `flush`."""
+        self._fingerprints.extend(fingerprints)
+
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """Return every recorded fingerprint by path."""
+        if self._connection is None:
+            return {}
+        rows = self._connection.execute(
+            "SELECT path, digest, mtime_ns, ctime_ns, size, ino, dev, mode, hashed_at_ns FROM fingerprints"
+        )
+        make = Fingerprint._make
+        return {_name(row[0]): make(row[1:]) for row in rows}
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something waits to be written."""
+        return bool(self._pending or self._removed or self._fingerprints)
+
+    def flush(self) -> None:
+        """Write what is buffered in one transaction; sqlite3.Error as it comes, nothing lost then."""
+        if self._connection is None or not self.dirty:
+            return
+        with transaction(self._connection):
+            self._connection.executemany(
+                "DELETE FROM traces WHERE task = ?", [(_stored(task),) for task in self._removed]
+            )
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO traces (task, action_key, components, outputs, \"values\", result,"
+                " status, ignored, extra, recorded_at, run_id, wall_ns) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+                [(_stored(row.task), *row[1:]) for row in self._pending.values()],
+            )
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO fingerprints VALUES (?,?,?,?,?,?,?,?,?)",
+                [
+                    (_stored(path), seen.digest, seen.mtime_ns, seen.ctime_ns, seen.size,
+                     _signed(seen.inode), _signed(seen.device), seen.mode, seen.hashed_at_ns)
+                    for path, seen in self._fingerprints
+                ],
+            )  # fmt: skip
+        self._removed.clear()
+        self._pending.clear()
+        self._fingerprints.clear()
+
+
+def _stored(name: str) -> Path:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name)
+    return name
+
+
+def _name(stored: Path) -> str:
+    return stored if isinstance(stored, str) else os.fsdecode(stored)
+
+
+def _signed(number: int) -> int:
+    """Return `number` as SQLite's 64 bits hold it; inode numbers of some file systems use all of them."""
+    return number if number < 1 << 63 else number - (1 << 64)
