@@ -1,0 +1,129 @@
+"""Jobs and their outcomes, as data: what an executor is asked to do, and what it says happened.
+
+What belongs here: the records that the scheduler and the executors exchange, and the two Protocols
+between them. Nothing here knows of doit, of plans or of caches; nothing here starts a process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from buildkit.core.execution import Cost
+from buildkit.engine.log import TaskLog
+
+Stream = Literal[1, 2]  # the file descriptor that a job wrote to: standard output, standard error
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command action with everything expanded."""
+
+    text: str  # what a person would type; only for messages
+    argv: tuple[str, ...]  # what is executed; for a shell command ("/bin/sh", "-c", text)
+    cwd: str | None = None
+    env: Mapping[str, str] | None = None  # the whole environment; None: inherit ours
+    capture: bool | None = True  # True: captured; False: writes to our own stdout and stderr; None: discarded
+    save_out: str | None = None  # `values[save_out]` becomes the text of stdout
+    encoding: str = "utf-8"
+    decode_errors: str = "replace"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandJob:
+    """Commands that run one after the other and stop at the first failure."""
+
+    commands: tuple[Command, ...]
+    stdin: Literal["inherit", "null"] = "null"
+    timeout_s: float | None = None  # for all commands together
+
+
+@dataclass(frozen=True, slots=True)
+class PythonJob:
+    """Something that the `run` function of an executor understands; picklable where workers are forked."""
+
+    payload: object
+    timeout_s: float | None = None
+
+
+Job = CommandJob | PythonJob
+
+
+class JobStatus(StrEnum):
+    """How a job ended."""
+
+    OK = "ok"  # every action ran and said success
+    FAILED = "failed"  # an action ended with exit code 1..125, or Python code said that it failed
+    ERROR = "error"  # exit code above 125, an action that cannot be started, an exception
+    SIGNALLED = "signalled"  # a signal that we did not send ended the command
+    TIMED_OUT = "timed out"  # its time was over; the job and all its descendants were ended
+    LOST = "lost"  # the worker process that ran it died; nobody knows how far it came
+    CANCELLED = "cancelled"  # we were asked to end it; the job and all its descendants were ended
+
+
+@dataclass(slots=True)
+class RunnerReply:
+    """What the `run` function of a Python executor returns when it wants to say more than "success".
+
+    Any other object that it returns means OK and becomes `JobOutcome.extra`. `outs` and `errs` stay None
+    where the runner did not collect them; the executor then fills in what the job wrote as a whole.
+    """
+
+    status: JobStatus = JobStatus.OK
+    message: str = ""
+    exit_code: int | None = None
+    failed_action: int | None = None
+    outs: list[str | None] | None = None
+    errs: list[str | None] | None = None
+    values: dict[str, object] = field(default_factory=dict)
+    result: object = None
+    extra: object = None
+
+
+@dataclass(slots=True)
+class JobOutcome:
+    """What happened to a job. `started_ns` and `ended_ns` count on the monotonic clock."""
+
+    status: JobStatus
+    message: str = ""  # one sentence for the user; for an exception followed by its traceback
+    exit_code: int | None = None
+    signal: int | None = None
+    failed_action: int | None = None  # index of the action that did not succeed
+    log: TaskLog = field(default_factory=TaskLog)
+    outs: list[str | None] = field(default_factory=list)  # per action that ran; None: not captured
+    errs: list[str | None] = field(default_factory=list)
+    values: dict[str, object] = field(default_factory=dict)
+    result: object = None  # commands: stdout + stderr of the last one, or its digest when it is too long
+    cost: Cost = field(default_factory=Cost)
+    extra: object = None  # what the runner of a Python job returned beside success
+    worker: str = ""  # kind of executor, and which of its processes
+    started_ns: int = 0
+    ended_ns: int = 0
+
+
+class OutputSink(Protocol):
+    """Who watches the output of running jobs."""
+
+    def write(self, job_id: int, stream: Stream, data: bytes) -> None:
+        """Take bytes as they arrive, not cut at lines; called in the thread of the loop."""
+
+
+Done = Callable[[int, JobOutcome], None]
+
+
+class Executor(Protocol):
+    """Runs jobs. `done` is called exactly once per job, by the event loop, never from within `start`."""
+
+    def start(self, job_id: int, job: Job, sink: OutputSink | None, done: Done) -> None:
+        """Begin a job. Whatever goes wrong with it arrives through `done`, not as an exception."""
+
+    def cancel(self, job_id: int) -> None:
+        """End a job and what descends from it; `done` follows. An unknown id is ignored."""
+
+    def hurry(self) -> None:
+        """Kill at once whatever is being ended with grace: the second Ctrl-C."""
+
+    def shutdown(self, grace_s: float) -> None:
+        """Cancel what still runs, wait until it is gone, give everything back. Not from a loop callback."""
