@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from buildkit.core.errors import UsageError
@@ -63,7 +64,7 @@ class History:
 
     def begin_run(self, info: RunInfo) -> int:
         """Record that a run began, at once and durably, and return its id."""
-        with transaction(self._connection):
+        with self._writing():
             cursor = self._connection.execute(_INSERT_RUN, rows.info_row(info))
         if cursor.lastrowid is None:
             raise AssertionError("SQLite gave no id to a new run")
@@ -72,7 +73,7 @@ class History:
     def add_executions(self, run_id: int, executions: Iterable[Execution]) -> None:
         """Record how tasks ended in a run, in one transaction. Skipped tasks belong to `finish_run`."""
         batch = list(executions)
-        with transaction(self._connection):
+        with self._writing():
             tasks = self._tasks.number(execution.task for execution in batch)
             reasons = [rows.reasons_text(execution.reasons) for execution in batch]
             texts = self._texts.number(
@@ -91,7 +92,7 @@ class History:
 
     def finish_run(self, run_id: int, summary: RunSummary) -> None:
         """Record how a run ended."""
-        with transaction(self._connection):
+        with self._writing():
             ranges = self.skipped_ranges(summary.skipped_tasks)
             self._connection.execute(_FINISH_RUN, (*rows.summary_row(summary), ranges, run_id))
 
@@ -106,7 +107,7 @@ class History:
     def import_runs(self, runs: Iterable[Mapping[str, Any]]) -> None:
         """Add finished runs that were kept elsewhere; one that is known or not understood is left out."""
         uid = self.database_uid()
-        with transaction(self._connection):
+        with self._writing():
             for run in runs:
                 try:
                     info, summary = run_from_line(run, uid)
@@ -142,6 +143,16 @@ class History:
         else:
             found = [self._connection.execute(f"{query} WHERE id = ?", [id_]).fetchone() for id_ in ids]
         return {id_: (_numbers(wall), _numbers(cpu), _numbers(rss)) for id_, wall, cpu, rss in found}
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with transaction(self._connection):
+                yield
+        except BaseException:
+            self._tasks.forget()
+            self._texts.forget()
+            raise
 
     # Foretelling
 

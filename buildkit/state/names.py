@@ -1,7 +1,7 @@
 """Texts that the history keeps once and refers to by number: names of tasks, reasons, workers.
 
-What belongs here: the two interned tables and their caches in memory. Numbers never change and are never
-used again, so what is cached stays true for the life of a database.
+What belongs here: the two interned tables and their caches in memory. A number that was committed never
+changes and is never used again, so what is cached stays true; for a transaction that is undone, see `forget`.
 """
 
 from __future__ import annotations
@@ -34,20 +34,14 @@ class Interned:
         wanted = set(texts)
         unknown = wanted.difference(self._ids)
         if len(unknown) >= _SCAN_FROM:
-            self._ids.update(
-                self._connection.execute(f"SELECT {self._column}, id FROM {self._table}")  # noqa: S608 two constants
-            )
+            query = f"SELECT {self._column}, id FROM {self._table}"  # noqa: S608 two constants
+            self._ids.update(self._connection.execute(query))
+            pairs = ((text, self._ids.get(storable(text))) for text in unknown)
         else:
             query = f"SELECT id FROM {self._table} WHERE {self._column} = ?"  # noqa: S608 two constants
-            for text in unknown:
-                row = self._connection.execute(query, [storable(text)]).fetchone()
-                if row:
-                    self._ids[text] = row[0]
-        if len(unknown) >= _SCAN_FROM:
-            for text in unknown.difference(self._ids):
-                kept = storable(text)
-                if kept != text and kept in self._ids:
-                    self._ids[text] = self._ids[kept]
+            found = ((text, self._connection.execute(query, [storable(text)]).fetchone()) for text in unknown)
+            pairs = ((text, row and row[0]) for text, row in found)
+        self._ids.update((text, id_) for text, id_ in pairs if id_ is not None)
         return {text: self._ids[text] for text in wanted if text in self._ids}
 
     def number(self, texts: Iterable[str]) -> dict[str, int]:
@@ -64,3 +58,7 @@ class Interned:
                 )
                 found.update(self.find(missing))
         return found
+
+    def forget(self) -> None:
+        """Empty the cache after a transaction was undone, whose numbers may be given again."""
+        self._ids.clear()
