@@ -1,0 +1,8 @@
+"""`python -m buildkit.regressions`: the regression detector as a filter. All of it lives in `report/regressions`."""
+
+import sys
+
+from buildkit.report.regressions.filter import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], sys.stdin, sys.stdout, sys.stderr))

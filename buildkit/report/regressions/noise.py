@@ -1,0 +1,102 @@
+"""How a task's time scatters about its level, learned from the task itself.
+
+The density of a residual is a mixture of a Student t (robust when little is known), a kernel estimate over the
+task's own residuals (modes, skew and repeating outliers, once they have been seen) and a broad tail (outliers never
+seen). Runs that follow each other may be correlated; the density is that of the innovations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from buildkit.report.regressions.strata import median
+
+CELLS = 4  # cells of the tabulated density per scale
+CLIP = 3.0  # a residual beyond so many scales is an outlier that says nothing about the next run
+DOF = 5.0
+PRIOR_SCALE, PRIOR_RUNS = 0.07, 2.0
+SMALLEST_SCALE = 0.004
+_T = math.exp(math.lgamma((DOF + 1) / 2) - math.lgamma(DOF / 2)) / math.sqrt(DOF * math.pi)
+
+
+def robust_scale(values: Sequence[float]) -> float:
+    """Return a standard deviation that outliers do not move: from the MAD, or from the mean deviation if that is 0."""
+    centre = median(values)
+    away = sorted(abs(v - centre) for v in values)
+    mad = 1.4826 * median(away)
+    if mad > 0:
+        return mad
+    kept = away[: max(1, int(len(away) * 0.95))]
+    return 1.2533 * sum(kept) / len(kept)
+
+
+class Noise:
+    """The learned density of innovations; `log_density` is tabulated as it is asked."""
+
+    __slots__ = ("_cells", "_counts", "_inverse", "_kernel", "_n", "_table", "correlation", "scale")
+
+    def __init__(self, residuals: Sequence[float], floor: float = 0.0) -> None:
+        n = len(residuals)
+        rough = max(robust_scale(residuals), floor, SMALLEST_SCALE)
+        self.correlation = _correlation(residuals, rough)
+        self.scale = rough
+        innovations = [
+            self.innovation(now, before) for before, now in zip(residuals, residuals[1:], strict=False)
+        ] or [0.0]
+        inner = max(robust_scale(innovations), floor, SMALLEST_SCALE)
+        self.scale = math.sqrt(
+            (n * inner * inner + PRIOR_RUNS * PRIOR_SCALE * PRIOR_SCALE) / (n + PRIOR_RUNS)
+        )
+        self._n = n
+        self._inverse = CELLS / self.scale
+        self._counts = Counter(round(e * self._inverse) for e in innovations)
+        bandwidth = max(0.35, 1.06 * max(n, 2) ** -0.2) * CELLS
+        reach = int(3 * bandwidth) + 1
+        weights = [math.exp(-0.5 * (d / bandwidth) ** 2) for d in range(-reach, reach + 1)]
+        total = sum(weights)
+        self._kernel = [(d, w / total) for d, w in zip(range(-reach, reach + 1), weights, strict=True)]
+        self._table: dict[int, float] = {}
+        self._cells = len(innovations)
+
+    def innovation(self, now: float, before: float) -> float:
+        """Return what is new in a residual, given the one before it."""
+        if not self.correlation:
+            return now
+        if abs(before) > CLIP * self.scale:
+            return now
+        return now - self.correlation * before
+
+    def log_density(self, innovation: float) -> float:
+        """Return the log of the learned density at `innovation`."""
+        cell = round(innovation * self._inverse)
+        known = self._table.get(cell)
+        if known is None:
+            known = self._table[cell] = self._log_density(cell)
+        return known
+
+    def _log_density(self, cell: int) -> float:
+        z = cell / CELLS
+        e = z * self.scale
+        student = _T * (1 + z * z / DOF) ** (-(DOF + 1) / 2) / self.scale
+        counts = self._counts
+        kernel = sum(w * counts[cell + d] for d, w in self._kernel if cell + d in counts)
+        kernel *= self._inverse / self._cells
+        tail = 0.7 * 0.5 / (0.5 + e) ** 2 if e >= 0 else 0.3 * 0.2 / (0.2 - e) ** 2
+        outliers = 0.015
+        learned = (1 - outliers) * 0.8 * self._n / (self._n + 15)
+        return math.log(outliers * tail + learned * kernel + (1 - outliers - learned) * student)
+
+
+def _correlation(residuals: Sequence[float], scale: float) -> float:
+    """Return the lag-one autocorrelation, clipped against outliers and drawn towards 0; below 0.1 it is 0."""
+    edge = 2.0 * scale
+    clipped = [min(edge, max(-edge, r)) for r in residuals]
+    power = sum(c * c for c in clipped)
+    if power <= 0:
+        return 0.0
+    lagged = sum(a * b for a, b in zip(clipped, clipped[1:], strict=False))
+    n = len(clipped)
+    phi = lagged / power * n / (n + 10)
+    return min(phi, 0.8) if phi > 0.1 else 0.0

@@ -1,0 +1,88 @@
+"""Like with like: what a worker, the load beside a task and the width of the run do to its time.
+
+A run's log duration is level + offset of its worker + offset of its load and width + noise. Offsets are medians,
+fitted in turn (median polish, Tukey 1977). A run of a stratum that was hardly ever seen is not comparable.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+Context = tuple[int, int | None]  # load bucket (-1: unknown), width of the run
+
+LOAD_EDGES = (0.15, 0.4, 0.75, 1.25, 2.0)  # other busy tasks per core
+
+
+@dataclass(slots=True)
+class Sample:
+    """A judged run on the log scale; `y` and `c` move when the known level moves."""
+
+    i: int
+    y: float
+    cpu: float | None
+    worker: str | None
+    context: Context
+    load: float | None
+    comparable: bool = True
+
+
+def context_of(load: float | None, jobs: int | None) -> Context:
+    """Return the bucket of runs that one with this load and width is comparable with."""
+    return (-1 if load is None else bisect_right(LOAD_EDGES, load), jobs)
+
+
+def median(values: Sequence[float]) -> float:
+    """Return the median of a non-empty sequence."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else 0.5 * (ordered[middle - 1] + ordered[middle])
+
+
+@dataclass(frozen=True, slots=True)
+class Strata:
+    """Fitted offsets on the log scale, and how often each stratum was seen."""
+
+    workers: dict[str | None, float] = field(default_factory=dict)
+    contexts: dict[Context, float] = field(default_factory=dict)
+    worker_counts: Counter[str | None] = field(default_factory=Counter)
+    context_counts: Counter[Context] = field(default_factory=Counter)
+    workers_matter: bool = True  # False: names hardly ever repeat and say nothing
+
+    def offset(self, sample: Sample) -> float:
+        """Return what the sample's stratum adds to its log duration; 0 where that is not known."""
+        worker = self.workers.get(sample.worker, 0.0) if self.workers_matter else 0.0
+        return worker + self.contexts.get(sample.context, 0.0)
+
+    def seen(self, sample: Sample) -> int:
+        """Return how many runs the less known part of the sample's stratum was learned from."""
+        context = self.context_counts[sample.context]
+        return min(context, self.worker_counts[sample.worker]) if self.workers_matter else context
+
+
+def fit(samples: Sequence[Sample], values: Sequence[float]) -> Strata:
+    """Return the offsets of the strata that occur in `samples`, whose log durations are `values`."""
+    workers = Counter(s.worker for s in samples)
+    contexts = Counter(s.context for s in samples)
+    matter = len(workers) <= max(6, len(samples) // 4)
+    if len(contexts) == 1 and (len(workers) == 1 or not matter):
+        return Strata({}, {}, workers, contexts, matter)
+    worker_offset: dict[str | None, float] = dict.fromkeys(workers, 0.0)
+    context_offset: dict[Context, float] = dict.fromkeys(contexts, 0.0)
+    centre = median(values)
+    for _ in range(3):
+        if matter and len(workers) > 1:
+            groups: dict[str | None, list[float]] = {}
+            for s, y in zip(samples, values, strict=True):
+                groups.setdefault(s.worker, []).append(y - context_offset[s.context] - centre)
+            worker_offset = {name: median(group) for name, group in groups.items()}
+        if len(contexts) > 1:
+            beside: dict[Context, list[float]] = {}
+            for s, y in zip(samples, values, strict=True):
+                beside.setdefault(s.context, []).append(y - worker_offset[s.worker] - centre)
+            context_offset = {name: median(group) for name, group in beside.items()}
+        if len(contexts) == 1 or len(workers) == 1:
+            break
+    return Strata(worker_offset, context_offset, workers, contexts, matter)
