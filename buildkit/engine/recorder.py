@@ -1,0 +1,384 @@
+"""After a task: are its inputs still what they were, what did it make, and what of it is kept.
+
+What belongs here: capture into the cache, restore from it, and the trace of either. Nothing here decides
+whether a task runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from buildkit.cache.capture import OutputEntry
+from buildkit.cache.errors import CaptureError, OutputMissing, OutputUnstorable, RestoreError
+from buildkit.cache.local import LocalCache
+from buildkit.cache.result import ActionResult, OutputFile, OutputKind
+from buildkit.core.digest import Digest
+from buildkit.core.execution import Cost
+from buildkit.core.fingerprint import FingerprintTable
+from buildkit.core.plan import Plan, Task
+from buildkit.engine.judge import Judgement, encode_components
+from buildkit.engine.log import TaskLog
+from buildkit.engine.outputs import decode_outputs, encode_outputs
+from buildkit.engine.values import ValueTable
+from buildkit.state.traces import FAILED, OK, TraceRow, TraceStore
+
+
+class UnsavableValuesError(Exception):
+    """A task returned values that cannot be saved; the message is for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of a result."""
+
+    recorded: bool  # the next run may skip the task
+    stored_bytes: int = 0  # put into the cache
+    uncacheable: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CameBack:
+    """What a restore brought."""
+
+    log: TaskLog | None
+    size: int
+    wall_ns: int  # what the recorded execution took
+
+
+class Recorder:
+    """Keeps results of one run."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        table: FingerprintTable,
+        traces: TraceStore,
+        values: ValueTable,
+        cache: LocalCache | None,
+        root: str,
+        warn: Callable[[str], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._plan = plan
+        self._table = table
+        self._traces = traces
+        self._values = values
+        self._cache = cache
+        self._root = root
+        self._warn = warn
+        self._clock = clock
+        self.run_id: int | None = None
+        self.written: dict[str, str] = {}  # output path -> task, of this run
+
+    # --- running
+
+    def before(self, task: Task) -> dict[str, tuple[int, int, int]]:
+        """Return what is in the directories that are outputs of `task` already: path -> stat signature."""
+        seen: dict[str, tuple[int, int, int]] = {}
+        for path in task.outputs:
+            full = os.path.join(self._root, path)
+            if os.path.isdir(full) and not os.path.islink(full.rstrip("/")):
+                _scan(full, path.rstrip("/"), seen)
+        return seen
+
+    def succeeded(
+        self,
+        task: Task,
+        judgement: Judgement,
+        *,
+        before: Mapping[str, tuple[int, int, int]],
+        values: Mapping[str, object],
+        result: object,
+        log: TaskLog,
+        cost: Cost,
+    ) -> Kept:
+        """Record a task whose actions ran, and store its result where that is sound.
+
+        UnsavableValuesError where the values are no JSON: the task then counts as failed.
+        """
+        values_json, result_json = _as_json(task, values), _result_json(result)
+        self._values.saved(task.name, values, result)
+        trouble = self._moved_inputs(task, judgement)
+        entries, capture_trouble, reason = self._capture(task, judgement, before, store=trouble is None)
+        for entry in entries:
+            self._learn(task, entry)
+        trouble = trouble or capture_trouble
+        if trouble is not None:
+            self._warn(trouble)
+            self._put(task, None, (), judgement, values_json, result_json, cost.wall_ns)
+            return Kept(False, uncacheable=trouble)
+        outputs = tuple([entry.output for entry in entries])
+        self._put(task, judgement.key, outputs, judgement, values_json, result_json, cost.wall_ns)
+        if reason is not None or judgement.key is None:
+            return Kept(True, uncacheable=reason)
+        return self._store(task, judgement, outputs, values_json, result_json, log, cost)
+
+    def _moved_inputs(self, task: Task, judgement: Judgement) -> str | None:
+        unchanged = self._table.unchanged
+        for path, seen in judgement.inputs:
+            if not unchanged(path, seen):
+                self._table.forget(path)
+                return (
+                    f"task '{task.name}': input '{path}' changed while the task ran; the result stays, "
+                    "but is not recorded, and the next run executes the task again"
+                )
+        return None
+
+    def _capture(
+        self, task: Task, judgement: Judgement, before: Mapping[str, tuple[int, int, int]], *, store: bool
+    ) -> tuple[list[OutputEntry], str | None, str | None]:
+        """Return the entries of all outputs, what forbids to record them, and what forbids to store them."""
+        reason = task.uncacheable
+        if self._cache is None:
+            reason = reason or "the cache is switched off"
+        declared: Sequence[str] = task.outputs
+        if not declared:
+            return [], None, reason
+        absent = [path for path in declared if not os.path.lexists(os.path.join(self._root, path))]
+        if absent:
+            reason = f"it did not make {absent[0]!r}"
+            declared = [path for path in declared if path not in absent]
+        from buildkit.cache.capture import capture  # with the cache off it still does the hashing
+
+        entries: list[OutputEntry] = []
+        for path in declared:
+            try:
+                if self._cache is not None and store and reason is None and judgement.key is not None:
+                    captured = self._cache.capture([path], root=self._root)
+                else:
+                    captured = capture([path], root=self._root, store=None, on_store_error=_ignore)
+            except OutputUnstorable as error:
+                reason = str(error)
+                continue
+            except OutputMissing as error:
+                reason = str(error)
+                continue
+            except CaptureError as error:
+                return entries, f"task '{task.name}': {error}; the result is not recorded", reason
+            if not captured.stored:
+                reason = reason or "the cache could not store it"
+            entries.extend(captured.entries)
+        kept, foreign = self._ours(task, entries, before)
+        if foreign is not None:
+            reason = reason or f"its output directory held '{foreign}' before it ran"
+        return kept, None, reason
+
+    def _ours(
+        self, task: Task, entries: list[OutputEntry], before: Mapping[str, tuple[int, int, int]]
+    ) -> tuple[list[OutputEntry], str | None]:
+        """Leave out of directory outputs what belongs to other tasks, or was there before and not ours.
+
+        An entry that was there before and did not change may still be ours from an earlier run.
+        """
+        roots = {path.rstrip("/") or path for path in task.outputs}
+        if all(entry.output.path in roots for entry in entries) and not before:
+            return entries, None
+        makers = self._plan.makers
+        trace = self._traces.get(task.name)
+        recorded = {output.path for output in decode_outputs(trace.outputs)} if trace is not None else set()
+        kept: list[OutputEntry] = []
+        foreign: str | None = None
+        others = [path for path in makers if makers[path] != task.name and _below_any(path, roots)]
+        for entry in entries:
+            path = entry.output.path
+            if path in roots:
+                kept.append(entry)
+            elif any(path == other or path.startswith(other + "/") or other.startswith(path + "/")
+                     for other in others):  # fmt: skip
+                continue
+            elif path in before and path not in recorded and before[path] == _signature(entry.status):
+                if entry.output.kind is not OutputKind.DIR:
+                    foreign = foreign or path
+            else:
+                kept.append(entry)
+        return kept, foreign
+
+    def _learn(self, task: Task, entry: OutputEntry) -> None:
+        path = entry.output.path
+        self.written[path] = task.name
+        fingerprint = entry.fingerprint
+        if fingerprint is not None:
+            self._table.learn(path, fingerprint)
+        else:
+            self._table.forget(path)
+
+    def _store(
+        self,
+        task: Task,
+        judgement: Judgement,
+        outputs: tuple[OutputFile, ...],
+        values_json: str,
+        result_json: str,
+        log: TaskLog,
+        cost: Cost,
+    ) -> Kept:
+        assert self._cache is not None and judgement.key is not None  # noqa: S101 - the caller has looked
+        log_digest, log_size = None, 0
+        if task.settings.cache_log and log.total_bytes:
+            data = log.to_bytes()
+            log_digest, log_size = self._cache.put_bytes(data), len(data)
+            if log_digest is None:
+                return Kept(True, uncacheable="the cache could not store it")
+        result = ActionResult(
+            task=task.name,
+            roots=tuple(dict.fromkeys(path.rstrip("/") or path for path in task.outputs)),
+            outputs=outputs,
+            log=log_digest,
+            log_size=log_size,
+            values_json=values_json,
+            result_json=result_json,
+            wall_ns=cost.wall_ns,
+            user_ns=cost.user_ns,
+            system_ns=cost.system_ns,
+            rss_bytes=cost.rss_bytes,
+            created_at=self._clock(),
+        )
+        self._cache.put(Digest(judgement.key), result)
+        return Kept(True, stored_bytes=sum(_size(output) for output in outputs) + log_size)
+
+    # --- restoring
+
+    def restore(self, task: Task, judgement: Judgement) -> CameBack | None:
+        """Bring back what the cache has under the key of this judgement; None when the task has to run."""
+        if self._cache is None or task.uncacheable is not None or not judgement.cacheable:
+            return None
+        key = Digest(str(judgement.key))
+        result = self._cache.get(key)
+        if result is None:
+            return None
+        previous = decode_outputs(judgement.trace.outputs) if judgement.trace is not None else []
+        try:
+            restored = self._cache.restore(
+                key,
+                result,
+                root=self._root,
+                expected_previous=[output.path for output in previous],
+            )
+            log = TaskLog.from_bytes(restored.log) if restored.log is not None else None
+            values, task_result = json.loads(result.values_json), json.loads(result.result_json)
+        except (RestoreError, ValueError):
+            for path in task.outputs:
+                self._table.forget(path)
+            return None
+        for entry in restored.entries:
+            self._learn(task, entry)
+        self._values.saved(task.name, values, task_result)
+        texts = (result.values_json, result.result_json)
+        self._put(task, judgement.key, result.outputs, judgement, *texts, result.wall_ns)
+        return CameBack(log, restored.size, result.wall_ns)
+
+    # --- the trace
+
+    def failed(self, task: Task) -> None:
+        """Record that the last execution did not succeed; what it had saved before is gone, as in doit."""
+        for path in task.outputs:
+            self._table.forget(path)
+        self._values.saved(task.name, {}, None)
+        now = self._clock()
+        self._traces.put(
+            TraceRow(task.name, None, "", "[]", "{}", "null", FAILED, False, "{}", now, self.run_id, 0)
+        )
+
+    def _put(
+        self,
+        task: Task,
+        key: str | None,
+        outputs: Iterable[OutputFile],
+        judgement: Judgement,
+        values_json: str,
+        result_json: str,
+        wall_ns: int,
+    ) -> None:
+        extra = judgement.trace.extra if judgement.trace is not None else "{}"
+        self._traces.put(
+            TraceRow(
+                task.name,
+                key,
+                encode_components(judgement.components, judgement.inputs) if key is not None else "",
+                encode_outputs(outputs),
+                values_json,
+                result_json,
+                OK,
+                False,
+                extra,
+                self._clock(),
+                self.run_id,
+                wall_ns,
+            )
+        )
+
+    def settle(self) -> list[str]:
+        """Read outputs again that were read too soon after they were written; return those that differ.
+
+        Afterwards their signatures can be trusted, and the next run need not read them.
+        """
+        differing = []
+        for path in self._table.racy_paths(self.written):
+            before = self._table.current(path)
+            try:
+                after = self._table.recheck(path)
+            except OSError:
+                after = None
+            if before is not None and (after is None or after.digest != before.digest):
+                differing.append(path)
+        return differing
+
+
+def _ignore(error: OSError) -> None:
+    """Take an error of a store that is not there."""
+
+
+def _as_json(task: Task, values: Mapping[str, object]) -> str:
+    try:
+        return json.dumps(values)
+    except (TypeError, ValueError) as error:
+        raise UnsavableValuesError(
+            f"task '{task.name}': the values that it returned cannot be saved as JSON: {error}."
+        ) from None
+
+
+def _result_json(result: object) -> str:
+    """Return doit's result: falsy results are not saved, texts are saved by their hash."""
+    if not result:
+        return "null"
+    if isinstance(result, dict):
+        return json.dumps(result, default=repr)
+    import hashlib  # doit's own format, kept so that values read the same
+
+    text = str(result).encode("utf-8", "surrogateescape")
+    return json.dumps(hashlib.md5(text, usedforsecurity=False).hexdigest())
+
+
+def _size(output: OutputFile) -> int:
+    return int(output.digest.rpartition(":")[2]) if output.digest is not None else 0
+
+
+def _signature(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _scan(full: str, path: str, seen: dict[str, tuple[int, int, int]]) -> None:
+    pending = [(full, path)]
+    while pending:
+        directory, shown = pending.pop()
+        try:
+            entries = list(os.scandir(directory))
+        except OSError:
+            continue  # the capture after the run says what is wrong with it
+        for entry in entries:
+            name = f"{shown}/{entry.name}"
+            try:
+                seen[name] = _signature(entry.stat(follow_symlinks=False))
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append((entry.path, name))
+            except OSError:
+                continue
+
+
+def _below_any(path: str, roots: Iterable[str]) -> bool:
+    return any(path.startswith(root + "/") for root in roots)

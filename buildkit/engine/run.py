@@ -1,0 +1,538 @@
+"""One run: judges what is ready, starts what must run, keeps what came of it, until nothing is left.
+
+What belongs here: the order of events in a run. Each step is somebody else's: the scheduler knows what
+may happen, the judge what should, executors do it, the recorder keeps it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from buildkit.core.decide import Course
+from buildkit.core.errors import BuildkitError, ExitCode, PlanError
+from buildkit.core.execution import Cost, Decision, Execution, Reason, ReasonKind
+from buildkit.core.plan import Plan, Task, TaskKind
+from buildkit.engine import events
+from buildkit.engine.events import EventSink, Failure, FailureKind
+from buildkit.engine.expansion import ExpansionError, commands_of
+from buildkit.engine.host import Host, HostError
+from buildkit.engine.job import CommandJob, Executor, Job, JobOutcome, JobStatus, PythonJob, Stream
+from buildkit.engine.judge import Judge, JudgeError, Judgement
+from buildkit.engine.loop import EventLoop
+from buildkit.engine.recorder import Recorder, UnsavableValuesError
+from buildkit.engine.scheduler import Node, NodeState, Scheduler, cycle_error
+from buildkit.engine.values import ValueMissingError, ValueTable
+
+_JUDGE_BATCH = 64  # nodes judged before the loop looks at what else has happened
+_FLUSH_S = 0.25  # a kill loses at most this much of the record
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a run was asked for."""
+
+    width: int
+    continue_: bool = False
+    verbosity: int | None = None
+    grace_s: float = 2.0
+    pools: Mapping[str, int] = field(default_factory=dict)
+    cores: float = 1.0
+    stdin_inherited: bool = False  # commands read our stdin: only where they cannot fight for it
+
+
+@dataclass(slots=True)
+class RunTotals:
+    """What a run came to."""
+
+    exit_code: int = 0
+    counts: dict[Decision, int] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    saved_ns: int = 0
+    bytes_stored: int = 0
+    bytes_restored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Executors:
+    """Who runs what. `inline` runs Python in this process."""
+
+    commands: Executor
+    python: Executor
+    inline: Executor
+
+    def all(self) -> tuple[Executor, ...]:
+        """Return each executor once."""
+        return tuple({id(one): one for one in (self.commands, self.python, self.inline)}.values())
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    node: Node
+    judgement: Judgement
+    executor: Executor
+    slot: int
+    started_ns: int
+    area_ns: int  # integral of the number of running tasks over time, when this one started
+    load: float | None
+    before: dict[str, tuple[int, int, int]]
+
+
+class Run:
+    """A run of a plan; `execute` may be called once."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        options: RunOptions,
+        *,
+        scheduler: Scheduler,
+        judge: Judge,
+        recorder: Recorder,
+        values: ValueTable,
+        host: Host,
+        executors: Executors,
+        loop: EventLoop,
+        sink: EventSink,
+        environ: Mapping[str, str],
+        ignored: Callable[[str], bool],
+        flush: Callable[[list[Execution]], None],
+        keep_log: Callable[[Task, JobOutcome], str | None],
+    ) -> None:
+        """Take all parts ready-made.
+
+        `ignored` says whether the user ignores a task, `flush` makes the record durable together with the
+        executions since the last call, `keep_log` saves the log of a failure and returns its path.
+        """
+        self._plan = plan
+        self._options = options
+        self._scheduler = scheduler
+        self._judge = judge
+        self._recorder = recorder
+        self._values = values
+        self._host = host
+        self._executors = executors
+        self._loop = loop
+        self._sink = sink
+        self._environ = environ
+        self._ignored = ignored
+        self._flush = flush
+        self._keep_log = keep_log
+        self._running: dict[int, _Running] = {}
+        self._judgements: dict[str, Judgement] = {}
+        self._executions: list[Execution] = []
+        self._pools: dict[str, int] = {}
+        self._free_slots = list(range(max(1, options.width), 0, -1))
+        self._next_job = 1
+        self._stopping = False
+        self._signal: int | None = None
+        self._torn_down: list[Task] = []
+        self._started_ns = 0
+        self._area_ns = 0
+        self._area_at_ns = 0
+        self._last_flush = 0.0
+        self._tools_at_risk: set[str] = {os.path.basename(name) for task in plan for name in task.programs}
+        self.totals = RunTotals()
+
+    def execute(self) -> RunTotals:
+        """Run everything that was asked for; errors of tasks are in the totals, not raised.
+
+        Raises BuildkitError when the definition itself is wrong (a cycle, an unknown task).
+        """
+        self._started_ns = self._area_at_ns = time.monotonic_ns()
+        self._last_flush = time.monotonic()
+        self._loop.deliver_signals(self._on_signal)
+        self._emit(events.RunStarted(self._plan, self._options.width))
+        try:
+            self._scheduler.add(self._plan.selected)
+            self._until_done()
+        finally:
+            self._shut_down()
+            self._tear_down()
+            self._flush_now()
+            self._emit(events.RunFinished())
+        if self._signal is not None:
+            self.totals.exit_code = 128 + self._signal
+        return self.totals
+
+    # --- the loop
+
+    def _until_done(self) -> None:
+        while True:
+            self._start_queued()
+            judged = self._judge_some()
+            if not self._running and (self._stopping or self._scheduler.open == 0):
+                return
+            if judged or self._can_start():
+                self._loop.run_once(0)
+            elif self._running:
+                self._loop.run_once(None)
+            elif not self._scheduler.has_ready:
+                cycle = self._scheduler.stuck_cycle()
+                raise cycle_error(cycle) if cycle else PlanError("no task can go on; please report this.")
+            if time.monotonic() - self._last_flush > _FLUSH_S:
+                self._flush_now()
+
+    def _can_start(self) -> bool:
+        return not self._stopping and bool(self._free_slots) and self._scheduler.has_queued
+
+    def _judge_some(self) -> bool:
+        """Judge a batch of ready tasks; return whether there was one."""
+        any_judged = False
+        for _ in range(_JUDGE_BATCH):
+            # In sequence a task is judged when it is its turn, as in doit: earlier ones may change its inputs
+            # behind the back of the graph.
+            if self._stopping or (self._options.width <= 1 and (self._running or self._scheduler.has_queued)):
+                break
+            node = self._scheduler.next_to_judge()
+            if node is None:
+                break
+            any_judged = True
+            try:
+                self._judge_node(node)
+            except JudgeError as error:
+                self._fail(node, Failure(FailureKind.DEPENDENCY, _checking(node.task, str(error))))
+            except HostError as error:
+                self._fail(node, Failure(FailureKind.DEPENDENCY, _checking(node.task, str(error))))
+        return any_judged
+
+    def _judge_node(self, node: Node) -> None:
+        task = node.task
+        judgement = self._judgements.get(task.name)
+        if judgement is not None and not node.bad:
+            self._after_setup(node, judgement)
+            return
+        if task.dynamic and not (node.bad or node.ignored) and not self._extend(node):
+            return
+        task = node.task
+        if judgement is None:
+            self._emit(events.Judged(task))
+        if node.ignored or self._ignored(task.name):
+            execution = self._execution(node, Decision.IGNORED, Reason(ReasonKind.IGNORED, tuple(node.ignored)))
+            self._finish(node, execution)
+            self._emit(events.Ignored(task, execution))
+        elif node.bad:
+            self._fail(node, Failure(FailureKind.UNMET, " ".join(node.bad)), Decision.UPSTREAM_FAILED)
+        elif task.kind is TaskKind.GROUP:
+            execution = self._execution(node, Decision.EXECUTED)
+            self._scheduler.finish(node, Decision.EXECUTED)
+            self._emit(events.Started(task))
+            self._emit(events.Succeeded(task, None, execution))
+        else:
+            self._act(node, self._judge.judge(task))
+
+    def _extend(self, node: Node) -> bool:
+        """Let the frontend work out a dynamic task; return whether it can be judged now."""
+        values = {name: self._values.values(name) for name in node.task.calc_deps}
+        extension = self._host.extend(node.task, values)
+        self._plan.extend((*extension.added, extension.task))
+        self._tools_at_risk.update(
+            os.path.basename(name) for task in (*extension.added, extension.task) for name in task.programs
+        )
+        if extension.drop:
+            self._scheduler.finish(node, Decision.SKIPPED)
+            return False
+        if self._scheduler.rewire(node, extension.task):
+            return False
+        if extension.task.dynamic:  # what it waits for now is done already, and may say more
+            return self._extend(node)
+        return not node.bad and not node.ignored or self._rejudge(node)
+
+    def _rejudge(self, node: Node) -> bool:
+        """Judge a node again whose new dependencies have already failed."""
+        node.task = node.task._replace(dynamic=False)
+        self._judge_node(node)
+        return False
+
+    def _act(self, node: Node, judgement: Judgement) -> None:
+        task = node.task
+        if judgement.verdict.course is Course.SKIP:
+            saved = judgement.trace.wall_ns if judgement.trace is not None else 0
+            execution = self._execution(node, Decision.SKIPPED, *judgement.verdict.reasons)
+            execution.saved_ns = saved
+            self._finish(node, execution)
+            self._emit(events.Skipped(task, execution))
+            return
+        if self._restore(node, judgement):
+            return
+        self._judgements[task.name] = judgement
+        if self._scheduler.wait_for_setup(node):
+            return
+        self._after_setup(node, judgement)
+
+    def _after_setup(self, node: Node, judgement: Judgement) -> None:
+        if node.ignored:
+            execution = self._execution(node, Decision.IGNORED, Reason(ReasonKind.IGNORED, tuple(node.ignored)))
+            self._finish(node, execution)
+            self._emit(events.Ignored(node.task, execution))
+            return
+        if node.task.setup:
+            known = judgement.key
+            self._judge.rekey(node.task, judgement)
+            if known is None and self._restore(node, judgement):
+                return
+        node.ready_ns = time.monotonic_ns()
+        self._scheduler.queue(node)
+
+    def _restore(self, node: Node, judgement: Judgement) -> bool:
+        started_ns = time.monotonic_ns()
+        back = self._recorder.restore(node.task, judgement)
+        if back is None:
+            return False
+        execution = self._execution(node, Decision.RESTORED, *judgement.verdict.reasons)
+        execution.started_ns = started_ns - self._started_ns
+        execution.cost = Cost(wall_ns=time.monotonic_ns() - started_ns)
+        execution.bytes_restored = back.size
+        execution.saved_ns = back.wall_ns
+        self._files_made(node.task)
+        self._finish(node, execution)
+        self._emit(events.Restored(node.task, back.log, execution))
+        return True
+
+    # --- running
+
+    def _start_queued(self) -> None:
+        while self._can_start():
+            node = self._scheduler.next_to_start(self._has_room)
+            if node is None:
+                return
+            self._start(node, self._judgements.pop(node.task.name))
+
+    def _has_room(self, pool: str | None) -> bool:
+        if pool is None:
+            return True
+        return self._pools.get(pool, 0) < self._options.pools.get(pool, 1)
+
+    def _start(self, node: Node, judgement: Judgement) -> None:
+        task = node.task
+        try:
+            job, executor = self._job(task, judgement)
+        except ValueMissingError as error:
+            self._fail(node, Failure(FailureKind.DEPENDENCY, f"ERROR getting value for argument\n{error}"))
+            return
+        except (ExpansionError, HostError) as error:
+            self._emit(events.Started(task))
+            self._recorder.failed(task)
+            self._fail(node, Failure(FailureKind.ERROR, str(error)))
+            return
+        self._advance_area()
+        running = _Running(
+            node, judgement, executor, self._free_slots.pop(), time.monotonic_ns(), self._area_ns,
+            _load(self._options.cores), self._recorder.before(task) if task.outputs else {},
+        )  # fmt: skip
+        job_id = self._next_job
+        self._next_job += 1
+        self._running[job_id] = running
+        if task.settings.pool is not None:
+            self._pools[task.settings.pool] = self._pools.get(task.settings.pool, 0) + 1
+        if task.teardown:
+            self._torn_down.append(task)
+        self._emit(events.Started(task))
+        executor.start(job_id, job, self, self._done)
+
+    def _job(self, task: Task, judgement: Judgement) -> tuple[Job, Executor]:
+        getargs = {wanted.name: self._values.argument(self._plan, wanted) for wanted in task.getargs}
+        timeout_s = task.settings.timeout
+        if task.kind is TaskKind.COMMANDS:
+            commands = commands_of(
+                task,
+                getargs=getargs,
+                changed=lambda: self._judge.changed_inputs(task, judgement.inputs),
+                environ=self._environ,
+            )
+            stdin = "inherit" if self._options.stdin_inherited else "null"
+            return CommandJob(commands, stdin, timeout_s), self._executors.commands  # type: ignore[arg-type]
+        changed = self._judge.changed_inputs(task, judgement.inputs) if task.uses_changed else None
+        if changed is None:
+            changed = [path for path, _seen in judgement.inputs]
+        job = PythonJob(self._host.payload(task, getargs, changed), timeout_s)
+        inline = self._host.runs_inline(task)
+        return job, self._executors.inline if inline else self._executors.python
+
+    def write(self, job_id: int, stream: Stream, data: bytes) -> None:
+        """Pass on what a running job wrote (the executors' OutputSink)."""
+        running = self._running.get(job_id)
+        if running is not None:
+            self._emit(events.OutputWritten(running.node.task, stream, data))
+
+    def _done(self, job_id: int, outcome: JobOutcome) -> None:
+        self._advance_area()
+        running = self._running.pop(job_id)
+        self._free_slots.append(running.slot)
+        pool = running.node.task.settings.pool
+        if pool is not None:
+            self._pools[pool] -= 1
+        if outcome.status is JobStatus.OK:
+            self._succeeded(running, outcome)
+        else:
+            self._failed(running, outcome)
+
+    def _succeeded(self, running: _Running, outcome: JobOutcome) -> None:
+        node, task = running.node, running.node.task
+        results = {check.value: self._values.result_of(self._plan, check.value) for check in task.checks}
+        try:
+            values = self._host.succeeded(task, outcome, results)
+            kept = self._recorder.succeeded(
+                task,
+                running.judgement,
+                before=running.before,
+                values=values,
+                result=outcome.result,
+                log=outcome.log,
+                cost=outcome.cost,
+            )
+        except (HostError, UnsavableValuesError) as error:
+            outcome.status = JobStatus.ERROR
+            outcome.message = str(error)
+            self._failed(running, outcome)
+            return
+        execution = self._measured(running, outcome, Decision.EXECUTED, *running.judgement.verdict.reasons)
+        execution.bytes_stored = kept.stored_bytes
+        execution.cacheable = kept.uncacheable is None
+        execution.uncacheable_reason = kept.uncacheable
+        self._files_made(task)
+        self._finish(node, execution)
+        self._emit(events.Succeeded(task, outcome, execution))
+
+    def _failed(self, running: _Running, outcome: JobOutcome) -> None:
+        node, task = running.node, running.node.task
+        self._recorder.failed(task)
+        cancelled = outcome.status is JobStatus.CANCELLED
+        decision = Decision.CANCELLED if cancelled else Decision.FAILED
+        execution = self._measured(running, outcome, decision, *running.judgement.verdict.reasons)
+        if cancelled:
+            self._finish(node, execution)
+            return
+        execution.log_path = self._keep_log(task, outcome)
+        kind = FailureKind.ERROR if outcome.status in (JobStatus.ERROR, JobStatus.LOST) else FailureKind.FAILED
+        self._fail(node, Failure(kind, outcome.message), decision, outcome=outcome, execution=execution)
+
+    def _fail(
+        self,
+        node: Node,
+        failure: Failure,
+        decision: Decision = Decision.FAILED,
+        *,
+        outcome: JobOutcome | None = None,
+        execution: Execution | None = None,
+    ) -> None:
+        """Record a failure, tell it, and stop the run unless it is to continue."""
+        if execution is None:
+            kind = ReasonKind.UPSTREAM if decision is Decision.UPSTREAM_FAILED else ReasonKind.ERROR
+            execution = self._execution(node, decision, Reason(kind, (failure.message,)))
+        self._judgements.pop(node.task.name, None)
+        self._finish(node, execution)
+        if failure.kind is FailureKind.FAILED and self.totals.exit_code != ExitCode.TASK_ERROR:
+            self.totals.exit_code = ExitCode.TASK_FAILED
+        else:
+            self.totals.exit_code = ExitCode.TASK_ERROR
+        self._emit(events.Failed(node.task, failure, outcome, execution))
+        if not self._options.continue_:
+            self._stop()
+
+    def _files_made(self, task: Task) -> None:
+        """Look again at programs: one of the outputs may be a tool that later commands name."""
+        if any(os.path.basename(path) in self._tools_at_risk for path in task.outputs):
+            self._judge.tools_may_have_changed()
+
+    # --- bookkeeping
+
+    def _execution(self, node: Node, decision: Decision, *reasons: Reason) -> Execution:
+        return Execution(node.task.name, decision, reasons, uncacheable_reason=node.task.uncacheable,
+                         cacheable=node.task.uncacheable is None)  # fmt: skip
+
+    def _measured(
+        self, running: _Running, outcome: JobOutcome, decision: Decision, *reasons: Reason
+    ) -> Execution:
+        execution = self._execution(running.node, decision, *reasons)
+        elapsed_ns = max(1, time.monotonic_ns() - running.started_ns)
+        execution.started_ns = running.started_ns - self._started_ns
+        execution.queue_ns = running.started_ns - running.node.ready_ns
+        execution.cost = outcome.cost
+        execution.exit_code = outcome.exit_code
+        execution.signal = outcome.signal
+        execution.worker = outcome.worker or None
+        execution.slot = running.slot
+        execution.beside = max(0.0, (self._area_ns - running.area_ns) / elapsed_ns - 1.0)
+        execution.load = running.load
+        return execution
+
+    def _advance_area(self) -> None:
+        now = time.monotonic_ns()
+        self._area_ns += (now - self._area_at_ns) * len(self._running)
+        self._area_at_ns = now
+
+    def _finish(self, node: Node, execution: Execution) -> None:
+        decision = execution.decision
+        totals = self.totals
+        totals.counts[decision] = totals.counts.get(decision, 0) + 1
+        totals.saved_ns += execution.saved_ns
+        totals.bytes_stored += execution.bytes_stored
+        totals.bytes_restored += execution.bytes_restored
+        if decision is Decision.SKIPPED:
+            totals.skipped.append(node.task.name)
+        else:
+            self._executions.append(execution)
+        if decision is Decision.FAILED:
+            totals.failed.append(node.task.name)
+        self._scheduler.finish(node, decision)
+
+    def _flush_now(self) -> None:
+        executions, self._executions = self._executions, []
+        self._flush(executions)
+        self._last_flush = time.monotonic()
+
+    def _emit(self, event: events.Event) -> None:
+        self._sink.handle(event)
+
+    # --- the end
+
+    def _on_signal(self, signum: int) -> None:
+        if self._signal is not None:
+            for executor in self._executors.all():
+                executor.hurry()
+            return
+        self._signal = signum
+        name = signal.Signals(signum).name
+        left = len(self._running)
+        self._emit(events.Warned(f"{name}: ending {left} running {'task' if left == 1 else 'tasks'}"))
+        self._stop()
+
+    def _stop(self) -> None:
+        """Start nothing more, and end what runs: what it makes would not be used."""
+        self._stopping = True
+        for job_id, running in list(self._running.items()):
+            running.executor.cancel(job_id)
+
+    def _shut_down(self) -> None:
+        self._stopping = True
+        for executor in self._executors.all():
+            executor.shutdown(self._options.grace_s)
+        for node in self._scheduler.unfinished():
+            if node.state is not NodeState.WAITING and node.task.kind is not TaskKind.GROUP:
+                self.totals.counts[Decision.CANCELLED] = self.totals.counts.get(Decision.CANCELLED, 0) + 1
+
+    def _tear_down(self) -> None:
+        for task in reversed(self._torn_down):
+            self._emit(events.TearingDown(task))
+            try:
+                message = self._host.teardown(task)
+            except BuildkitError as error:
+                message = str(error)
+            if message is not None:
+                self._emit(events.TeardownFailed(task, message))
+
+
+def _checking(task: Task, message: str) -> str:
+    return f"ERROR: Task '{task.name}' checking dependencies: {message}"
+
+
+def _load(cores: float) -> float | None:
+    try:
+        return os.getloadavg()[0] / cores
+    except OSError:
+        return None
