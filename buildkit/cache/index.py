@@ -1,0 +1,353 @@
+"""The index of the local cache: action results and when they were last used, in `index.db` (SQLite, WAL).
+
+Rows are checked when they are read: a row carries a checksum over its key and its text, so that a flipped
+bit is a miss and never another result. Blobs are not listed here, their digests are: a digest holds the
+size, and what is really on disk is the business of `cas.py`.
+
+Writes are buffered and go out in one short transaction (`flush`). This class raises sqlite3 errors as they
+come, and `NewerIndex`; `local.py` decides what they mean for the run.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+from buildkit.cache.lock import FileLock
+from buildkit.cache.result import ActionResult, blob_digests, decode_result, encode_result
+from buildkit.core.digest import Digest, digest_bytes, digest_size
+
+SCHEMA = 1
+
+_BUSY_S = 10.0  # transactions last milliseconds; ten seconds mean that a process was stopped inside one
+_USED_GRAIN_S = 60  # a use within the same minute is not written down again
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS action_result (
+    key TEXT NOT NULL UNIQUE,
+    used_at INTEGER NOT NULL,  -- seconds since the epoch
+    blobs TEXT NOT NULL,       -- digests of all blobs that the result needs, separated by blanks
+    body BLOB NOT NULL,        -- canonical JSON
+    checksum TEXT NOT NULL     -- of key and body
+);
+CREATE INDEX IF NOT EXISTS action_result_used_at ON action_result (used_at);
+CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+"""
+_SELECT = "SELECT body, checksum, used_at FROM action_result WHERE key = ?"
+_INSERT = (
+    "INSERT INTO action_result (key, used_at, blobs, body, checksum) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (key) DO UPDATE SET used_at = excluded.used_at, blobs = excluded.blobs,"
+    " body = excluded.body, checksum = excluded.checksum"
+)
+_COUNT = (
+    "INSERT INTO counter (name, value) VALUES (?, ?)"
+    " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+)
+
+
+class NewerIndex(Exception):  # noqa: N818 - says what was found
+    """The index was written by a newer buildkit, whose rules we do not know."""
+
+
+class IndexRow(NamedTuple):
+    """What a collection needs to know of an action result."""
+
+    key: str
+    used_at: int
+    blobs: tuple[Digest, ...]
+    size: int  # bytes that the row itself takes, about
+
+
+class Index:
+    """One connection to `index.db`; belongs to the thread that opened it."""
+
+    def __init__(self, path: str, inode: int, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self.inode = inode  # which file it is, should another take its name
+        self._connection = connection
+        self._puts: dict[str, tuple[str, int, str, bytes, str]] = {}
+        self._uses: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
+
+    @classmethod
+    def open(cls, path: str) -> Index:
+        """Open the index, and create or complete it first if it is new.
+
+        Raises NewerIndex, and sqlite3.DatabaseError for a damaged file (see `is_damage`).
+        """
+        # Private from birth; SQLite gives the WAL the same mode. An existing file is never opened here:
+        # closing it would drop the locks that another connection of this process may hold on it (fcntl).
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        inode = os.stat(path).st_ino
+        connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+        try:
+            # A damaged text must be a row that does not fit, not an exception in the middle of a query.
+            connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            if connection.execute("PRAGMA user_version").fetchone()[0] != SCHEMA:
+                # Several processes may find the same new file: one of them builds the tables.
+                with FileLock(path + ".lock"):
+                    _create(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return cls(path, inode, connection)
+
+    def close(self) -> None:
+        """Close the connection; what was not flushed is lost."""
+        self._connection.close()
+
+    # --- results
+
+    def get(self, key: Digest, now_s: float) -> ActionResult | None:
+        """Return the result under `key`, or `None`; a row that is damaged is deleted."""
+        pending = self._puts.get(key)
+        if pending is not None:
+            return decode_result(pending[3])
+        row = self._connection.execute(_SELECT, (key,)).fetchone()
+        if row is None:
+            return None
+        body, checksum, used_at = row
+        result = None
+        if isinstance(body, bytes) and _checksum(key, body) == checksum:
+            result = decode_result(body)
+        if result is None:
+            self.delete([key])
+            return None
+        if not isinstance(used_at, int) or abs(now_s - used_at) >= _USED_GRAIN_S:
+            self._uses[key] = int(now_s)
+        return result
+
+    def has_many(self, keys: Iterable[Digest]) -> set[Digest]:
+        """Return those of the keys that have a row, without checking it."""
+        wanted = list(keys)
+        found: set[Digest] = {key for key in wanted if key in self._puts}
+        for start in range(0, len(wanted), 500):
+            part = wanted[start : start + 500]
+            marks = ",".join("?" * len(part))
+            rows = self._connection.execute(f"SELECT key FROM action_result WHERE key IN ({marks})", part)  # noqa: S608 - only question marks
+            found.update(Digest(key) for (key,) in rows)
+        return found
+
+    def put(self, key: Digest, result: ActionResult, now_s: float) -> None:
+        """Buffer a result for the next flush."""
+        body = encode_result(result)
+        blobs = " ".join(dict.fromkeys(blob_digests(result)))
+        self._puts[key] = (key, int(now_s), blobs, body, _checksum(key, body))
+
+    def count(self, name: str, number: int = 1) -> None:
+        """Add to a counter, at the next flush."""
+        self._counts[name] = self._counts.get(name, 0) + number
+
+    @property
+    def pending(self) -> int:
+        """How many results wait for a flush."""
+        return len(self._puts)
+
+    def flush(self) -> None:
+        """Write everything that is buffered in one transaction; keeps the buffer if that fails."""
+        if not (self._puts or self._uses or self._counts):
+            return
+        with self._transaction():
+            execute_many = self._connection.executemany
+            execute_many(_INSERT, self._puts.values())
+            execute_many(
+                "UPDATE action_result SET used_at = ? WHERE key = ?",
+                [(used_at, key) for key, used_at in self._uses.items()],
+            )
+            execute_many(_COUNT, self._counts.items())
+        self.drop_buffer()
+
+    def drop_buffer(self) -> None:
+        """Forget what was not flushed."""
+        self._puts.clear()
+        self._uses.clear()
+        self._counts.clear()
+
+    def move_buffer_to(self, other: Index) -> None:
+        """Hand what was not flushed to another index, which has replaced this one."""
+        other._puts, other._uses, other._counts = self._puts, self._uses, self._counts
+
+    # --- collecting
+
+    def rows(self) -> list[IndexRow]:
+        """Return all flushed rows, the most recently used first."""
+        found = []
+        query = (
+            "SELECT key, used_at, blobs, length(body) FROM action_result ORDER BY used_at DESC, rowid DESC"
+        )
+        for key, used_at, blobs, size in self._connection.execute(query):
+            if not (isinstance(key, str) and isinstance(used_at, int) and isinstance(blobs, str)):
+                continue  # damaged; `get` deletes it if it is ever asked for, the next rebuild otherwise
+            digests = tuple([Digest(digest) for digest in blobs.split() if _has_size(digest)])
+            found.append(IndexRow(key, used_at, digests, (size or 0) + len(blobs) + 2 * len(key)))
+        return found
+
+    def results(self) -> Iterator[tuple[str, ActionResult | None]]:
+        """Yield every key with its result, `None` where the row is damaged."""
+        for key, body, checksum in self._connection.execute("SELECT key, body, checksum FROM action_result"):
+            sound = isinstance(body, bytes) and _checksum(key, body) == checksum
+            yield key, decode_result(body) if sound else None
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete results, at once."""
+        doomed = [(key,) for key in keys]
+        for (key,) in doomed:
+            self._puts.pop(key, None)
+            self._uses.pop(key, None)
+        with self._transaction():
+            self._connection.executemany("DELETE FROM action_result WHERE key = ?", doomed)
+
+    def delete_unused(self, keys: Iterable[tuple[str, int]]) -> int:
+        """Delete results that were not used again since the given times; return how many."""
+        before = self._connection.total_changes
+        with self._transaction():
+            self._connection.executemany(
+                "DELETE FROM action_result WHERE key = ? AND used_at = ?", list(keys)
+            )
+        return self._connection.total_changes - before
+
+    def delete_all(self) -> None:
+        """Delete every result and every counter."""
+        self.drop_buffer()
+        with self._transaction():
+            self._connection.execute("DELETE FROM action_result")
+            self._connection.execute("DELETE FROM counter WHERE name <> 'schema'")
+        self.shrink()
+
+    def shrink(self) -> None:
+        """Give free pages back to the file system."""
+        self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def counters(self) -> dict[str, int]:
+        """Return all counters as they were last flushed."""
+        return {
+            str(name): int(value)
+            for name, value in self._connection.execute("SELECT name, value FROM counter")
+        }
+
+    def set_counter(self, name: str, value: int) -> None:
+        """Set a counter, at once."""
+        with self._transaction():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO counter (name, value) VALUES (?, ?)", (name, value)
+            )
+
+    def oldest_use(self) -> int | None:
+        """Return when the least recently used result was used last."""
+        value = self._connection.execute("SELECT min(used_at) FROM action_result").fetchone()[0]
+        return value if isinstance(value, int) else None
+
+    def _transaction(self) -> _Transaction:
+        return _Transaction(self._connection)
+
+
+class _Transaction:
+    """A write transaction that takes its lock at once, so that it can wait for it."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._connection.execute("COMMIT")
+        elif self._connection.in_transaction:
+            with suppress(sqlite3.Error):  # the error that brought us here says more
+                self._connection.execute("ROLLBACK")
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Tell whether an error means that the file's content is wrong, rather than that it cannot be reached."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return False
+    if code & 0xFF == sqlite3.SQLITE_ERROR:
+        return str(error).startswith("no such")  # a table or a column that must be there
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def is_passing(error: sqlite3.Error) -> bool:
+    """Tell whether an error means that another process holds the lock just now."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def is_write_only(error: sqlite3.Error) -> bool:
+    """Tell whether an error means that the index cannot be written, but may still be read."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY)
+
+
+def set_aside(path: str, damaged_inode: int) -> str | None:
+    """Rename a damaged index, its WAL with it; return the new name, or `None` if another process did it.
+
+    The file is recognized by its inode: whoever comes second finds the new index under the old name and
+    must not touch it. Processes that still have the old file open go on writing to it, into nothing;
+    SQLite notices that the file was moved and leaves the new WAL alone.
+    """
+    with FileLock(path + ".lock"):
+        try:
+            if os.stat(path).st_ino != damaged_inode:
+                return None
+        except FileNotFoundError:
+            return None
+        number = 1
+        while os.path.exists(f"{path}.damaged-{number}"):
+            number += 1
+        new_name = f"{path}.damaged-{number}"
+        # The WAL first: a new database beside an old WAL would be damaged by it.
+        for suffix in ("-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.rename(path + suffix, new_name + suffix)
+        os.rename(path, new_name)
+        return new_name
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == SCHEMA:
+        return  # another process was faster
+    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        # A newer index says its version twice; a flipped bit says it once.
+        written_by = None
+        with suppress(sqlite3.DatabaseError):
+            row = connection.execute("SELECT value FROM counter WHERE name = 'schema'").fetchone()
+            written_by = row[0] if row else None
+        if version > SCHEMA and written_by == version:
+            raise NewerIndex(f"schema {version}, this buildkit knows {SCHEMA}")
+        connection.execute("SELECT value FROM this_is_no_index_of_ours")
+    # Pages of deleted rows can be given back only if this is said before the first table.
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL").fetchall()
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in _TABLES.split(";\n"):
+            connection.execute(statement)
+        connection.execute("INSERT OR REPLACE INTO counter (name, value) VALUES ('schema', ?)", (SCHEMA,))
+        connection.execute(f"PRAGMA user_version = {SCHEMA}")
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _checksum(key: str, body: bytes) -> str:
+    return digest_bytes(key.encode("utf-8", "surrogateescape") + b"\n" + body)
+
+
+def _has_size(digest: str) -> bool:
+    try:
+        return digest_size(Digest(digest)) >= 0
+    except ValueError:
+        return False

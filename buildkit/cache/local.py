@@ -1,0 +1,334 @@
+"""The cache of this machine, as the engine sees it: capture, remember, look up, restore, keep within limits.
+
+One directory holds everything (`index.db`, `cas/`, `tmp/`), private to the user, and may be used by any
+number of processes at once. Whatever goes wrong with it is a miss or a result that is not stored, told once
+per run; the only exceptions that leave this class are those of `errors.py`. Nothing is created on disk
+before the first write.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from buildkit.cache import collect as collecting
+from buildkit.cache.capture import Capture, capture
+from buildkit.cache.cas import LocalBlobStore
+from buildkit.cache.collect import CacheStats, CollectReport, VerifyReport
+from buildkit.cache.errors import RestoreMiss
+from buildkit.cache.index import Index, NewerIndex, is_damage, is_passing, is_write_only, set_aside
+from buildkit.cache.lock import FileLock
+from buildkit.cache.restore import Restored, restore
+from buildkit.cache.result import ActionResult
+from buildkit.cache.scratch import Scratch
+from buildkit.cache.trouble import Trouble
+from buildkit.core.digest import XXH3, Digest, digest_bytes
+
+_T = TypeVar("_T")
+
+FLUSH_AT = 500  # results in the buffer
+_COLLECT_EVERY_S = 3600
+_COLLECT_TO = 0.9  # an automatic collection leaves room, or the next run would have to collect again
+
+
+class LocalCache:
+    """Action cache and blob store in one directory. Belongs to the thread that uses it first."""
+
+    def __init__(
+        self,
+        directory: str,
+        *,
+        warn: Callable[[str], None],
+        clock: Callable[[], float] = time.time,
+        function: str = XXH3,
+    ) -> None:
+        self.directory = directory
+        self._clock = clock
+        # In the same file system as the blobs, so that a finished one can be renamed into place.
+        self._scratch = Scratch(os.path.join(directory, "tmp"))
+        self._store = LocalBlobStore(f"{directory}/cas", self._scratch, function)
+        self._index_path = f"{directory}/index.db"
+        self._index: Index | None = None
+        self._trouble = Trouble(directory, warn)
+        self._ready = False  # whether the directory has been looked at
+        self._writable = False  # whether it has been made, and leftovers of dead processes swept
+
+    @classmethod
+    def open(
+        cls, directory: str, *, warn: Callable[[str], None], clock: Callable[[], float] = time.time
+    ) -> LocalCache:
+        """Return the cache in `directory`; nothing is touched yet."""
+        return cls(directory, warn=warn, clock=clock)
+
+    def close(self) -> None:
+        """Write what is buffered and let go of the directory."""
+        self.flush()
+        if self._index is not None:
+            if self._index.pending:
+                self._trouble.index_failed(TimeoutError("another process holds it"), reading=True)
+            self._index.close()
+            self._index = None
+        self._scratch.close()
+
+    # --- storing
+
+    def capture(self, paths: Iterable[str], *, root: str, store: bool = True) -> Capture:
+        """Read the outputs `paths` once; hash them and, unless told otherwise, store them.
+
+        Raises CaptureError (OutputMissing, OutputChanged, OutputUnstorable).
+        """
+        usable = self._store if store and self._may_write() else None
+        return capture(
+            paths,
+            root=root,
+            store=usable,
+            on_store_error=self._trouble.writing_failed,
+            function=self._store.function,
+        )
+
+    def put(self, key: Digest, result: ActionResult) -> None:
+        """Remember a result whose blobs are all stored. Others see it after the next flush."""
+        if not self._may_write():
+            return
+
+        def put(index: Index) -> None:
+            index.put(key, result, self._clock())
+            index.count(collecting.BYTES, self._store.added_bytes)
+            self._store.added_bytes = 0
+            if index.pending >= FLUSH_AT:
+                index.flush()
+
+        self._ask(put, create=True)
+
+    def put_bytes(self, data: bytes) -> Digest | None:
+        """Store bytes (a log, say); `None` if they could not be stored."""
+        if not self._may_write():
+            return None
+        digest = digest_bytes(data, self._store.function)
+        try:
+            self._store.add(data, digest)
+        except OSError as error:
+            self._trouble.writing_failed(error)
+            return None
+        return digest
+
+    def flush(self) -> None:
+        """Make what was put visible to other processes and safe from a crash of this one."""
+        if self._index is not None and self._trouble.reading:
+            self._ask(Index.flush)
+
+    # --- looking up
+
+    def get(self, key: Digest) -> ActionResult | None:
+        """Return the result of the action, or `None`."""
+
+        def get(index: Index) -> ActionResult | None:
+            result = index.get(key, self._clock())
+            index.count(collecting.MISSES if result is None else collecting.HITS)
+            return result
+
+        return self._ask(get)
+
+    def has_many(self, keys: Iterable[Digest]) -> set[Digest]:
+        """Return those of the keys that have a result (whose blobs may still turn out to be gone)."""
+        wanted = list(keys)
+        return self._ask(lambda index: index.has_many(wanted)) or set()
+
+    def discard(self, key: Digest) -> None:
+        """Forget a result."""
+        self._ask(lambda index: index.delete([key]))
+
+    def get_bytes(self, digest: Digest) -> bytes | None:
+        """Return stored bytes, verified, or `None`."""
+        if not self._may_read():
+            return None
+        try:
+            return self._store.read(digest)
+        except OSError as error:
+            self._trouble.reading_failed(error)
+            return None
+
+    def restore(
+        self,
+        key: Digest,
+        result: ActionResult,
+        *,
+        root: str,
+        declared: Iterable[str] | None = None,
+        expected_previous: Iterable[str] = (),
+    ) -> Restored:
+        """Put the outputs of a result back on disk, all or none; see `restore.restore`.
+
+        Raises RestoreError: RestoreMiss, RestoreRefused (nothing was touched), RestoreFailed. The task has
+        to run then. A result that can never be restored again is forgotten.
+        """
+        try:
+            return restore(
+                result,
+                store=self._store,
+                scratch=self._scratch,
+                root=root,
+                declared=declared,
+                expected_previous=expected_previous,
+            )
+        except RestoreMiss as miss:
+            if isinstance(miss.__cause__, OSError):
+                self._trouble.reading_failed(miss.__cause__)
+            if miss.stale:
+                self.discard(key)
+            raise
+
+    # --- keeping house
+
+    def collect(self, *, max_bytes: int | None, max_age_s: float | None, wait: bool = True) -> CollectReport:
+        """Evict results until both limits are kept, and delete the blobs that nothing needs any more."""
+
+        def run(index: Index) -> CollectReport:
+            index.flush()
+            return collecting.collect(
+                self._store,
+                index,
+                self._scratch,
+                self._lock(),
+                max_bytes=max_bytes,
+                max_age_s=max_age_s,
+                now_s=self._clock(),
+                wait=wait,
+            )
+
+        return self._ask(run) or CollectReport()
+
+    def collect_if_due(self, *, max_bytes: int | None, max_age_s: float | None) -> CollectReport | None:
+        """Collect at the end of a run if a limit is exceeded and the last time was an hour ago or more.
+
+        Cheap if there is nothing to do: two small queries. Returns `None` then.
+        """
+
+        def due(index: Index) -> bool:
+            index.flush()
+            now_s = self._clock()
+            counters = index.counters()
+            # A time in the future comes from a clock that was set back: it must not switch collecting off.
+            if 0 <= now_s - counters.get(collecting.COLLECTED_AT, 0) < _COLLECT_EVERY_S:
+                return False
+            if max_bytes is not None and counters.get(collecting.BYTES, 0) > max_bytes:
+                return True
+            oldest = index.oldest_use()
+            return max_age_s is not None and oldest is not None and now_s - oldest > max_age_s
+
+        if not self._ask(due):
+            return None
+        target = None if max_bytes is None else int(max_bytes * _COLLECT_TO)
+        return self.collect(max_bytes=target, max_age_s=max_age_s, wait=False)
+
+    def verify(self) -> VerifyReport:
+        """Check every blob and every result, and delete what is damaged."""
+        return self._ask(lambda i: collecting.verify(self._store, i, self._lock())) or VerifyReport()
+
+    def stats(self) -> CacheStats:
+        """Count what is in the cache."""
+
+        def run(index: Index) -> CacheStats:
+            index.flush()
+            return collecting.stats(self._store, index, self.directory)
+
+        return self._ask(run) or CacheStats(self.directory)
+
+    def clear(self) -> CollectReport:
+        """Delete every result and every blob."""
+
+        def run(index: Index) -> CollectReport:
+            return collecting.clear(self._store, index, self._scratch, self._lock(), self._clock())
+
+        return self._ask(run) or CollectReport()
+
+    # --- inside
+
+    def _lock(self) -> FileLock:
+        return FileLock(f"{self.directory}/collect.lock")
+
+    def _may_read(self) -> bool:
+        if not self._ready:
+            self._ready = True
+            problem = _not_private(self.directory)
+            if problem is not None:
+                self._trouble.unusable(problem)
+        return self._trouble.reading
+
+    def _may_write(self) -> bool:
+        if not self._may_read() or not self._trouble.storing:
+            return False
+        if not self._writable:
+            try:
+                os.makedirs(self.directory, mode=0o700, exist_ok=True)
+                os.makedirs(self._store.directory, mode=0o700, exist_ok=True)
+                self._scratch.sweep(self._clock())
+            except OSError as error:
+                self._trouble.writing_failed(error)
+                self._trouble.storing = False
+                return False
+            self._writable = True
+        return True
+
+    def _ask(self, question: Callable[[Index], _T], *, create: bool = False) -> _T | None:
+        """Put a question to the index; `None` if it cannot answer. A damaged index is replaced once."""
+        for last_try in (False, True):
+            if not self._may_read():
+                break
+            try:
+                if self._index is None:
+                    if not create and not os.path.exists(self._index_path):
+                        break
+                    self._index = Index.open(self._index_path)
+                return question(self._index)
+            except NewerIndex as error:
+                self._trouble.unusable(f"it was written by a newer buildkit ({error})")
+            except sqlite3.Error as error:
+                if not is_damage(error) or last_try:
+                    self._index_failed(error)
+                    break
+                self._replace_index()
+            except OSError as error:
+                self._trouble.reading_failed(error)
+                break
+        return None
+
+    def _index_failed(self, error: sqlite3.Error) -> None:
+        if is_passing(error):
+            return  # the buffer keeps what was put; the next flush tries again
+        readable = is_write_only(error) and self._index is not None
+        if readable and self._index is not None:
+            self._index.drop_buffer()
+        self._trouble.index_failed(error, reading=readable)
+
+    def _replace_index(self) -> None:
+        old, self._index = self._index, None
+        try:
+            inode = old.inode if old is not None else os.stat(self._index_path).st_ino
+            name = set_aside(self._index_path, inode)
+            if name is not None:
+                self._trouble.rebuilt(name)
+            self._index = Index.open(self._index_path)
+        except (OSError, sqlite3.Error, NewerIndex) as error:
+            self._trouble.index_failed(error, reading=False)
+        if old is not None:
+            if self._index is not None:
+                old.move_buffer_to(self._index)
+            old.close()
+
+
+def _not_private(directory: str) -> str | None:
+    """Say why a directory that exists cannot be trusted; what others can write to, they can forge."""
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return None  # not there yet, or unreadable: the first use will tell
+    user = os.geteuid()
+    if user not in (0, status.st_uid) and status.st_uid != 0:
+        return "it belongs to another user"
+    if status.st_mode & 0o002:
+        return "everybody may write to it (chmod o-w would make it usable)"
+    return None

@@ -1,0 +1,159 @@
+"""Temporary files of a cache: how they are named, and how those of dead processes are found again.
+
+A killed process leaves two kinds behind: half-written blobs, all in one directory of the cache, and
+half-restored outputs, hidden files beside the targets. The directories of the latter are noted in a journal
+(one small file per process) before the first such file is made, so that whoever uses the cache next can
+clear them away without searching the project.
+
+A name carries the process and its origin (machine, boot and pid namespace): only where the origin is our
+own does "there is no such pid" prove anything. For every other file an age of one hour counts as dead.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+
+from buildkit.core.digest import digest_text
+
+DEAD_AFTER_S = 3600
+_JOURNAL_SUFFIX = ".restoring"
+_NAME = re.compile(r"([0-9a-f]{16})-(\d+)(-\d+|\.restoring)")
+_BESIDE = re.compile(r"\..*\.bk-(\d+)-\d+\.tmp", re.DOTALL)
+_BASE_CHARACTERS = 40  # at most 160 bytes: name and suffix stay below the 255 bytes of a file name
+
+
+def is_restore_temporary(name: str) -> bool:
+    """Tell whether a file of this name is a half-restored output, and not a thing that a task made."""
+    return name.endswith(".tmp") and _BESIDE.fullmatch(name) is not None
+
+
+class Scratch:
+    """The directory of half-written blobs, and the journal of directories that are being restored into."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self._prefix = ""
+        self._pid = 0
+        self._count = 0
+        self._journaled: set[str] = set()
+
+    def create(self) -> tuple[int, str]:
+        """Return a new empty file, open for writing and private to the user, and its path."""
+        while True:
+            self._count += 1
+            path = f"{self.directory}/{self._process_prefix()}-{self._count}"
+            try:
+                # Read-only from birth: a blob is never meant to be written to again.
+                return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400), path
+            except FileExistsError:
+                continue  # left by a process that had our pid before us
+            except FileNotFoundError:
+                os.makedirs(self.directory, mode=0o700)
+
+    def unused_path(self) -> str:
+        """Return a path in the scratch directory that nobody else uses."""
+        self._count += 1
+        return f"{self.directory}/{self._process_prefix()}-{self._count}"
+
+    def path_beside(self, target: str) -> str:
+        """Return a name for a temporary file in the directory of `target`, without creating it."""
+        directory, _, base = target.rpartition("/")
+        if directory not in self._journaled:
+            self._note(directory)
+        self._count += 1
+        return f"{directory}/.{base[:_BASE_CHARACTERS]}.bk-{os.getpid()}-{self._count}.tmp"
+
+    def sweep(self, now_s: float) -> int:
+        """Delete what dead processes left, here and where their journals point to; return how many files."""
+        swept = 0
+        try:
+            entries = list(os.scandir(self.directory))
+        except OSError:
+            return 0  # nothing was ever written, or it cannot be read: nothing to sweep
+        for entry in entries:
+            match = _NAME.fullmatch(entry.name)
+            if not match:
+                continue
+            with suppress(OSError):  # another process sweeps at the same time
+                if self._is_dead(match[1], int(match[2]), entry.stat(follow_symlinks=False).st_mtime, now_s):
+                    if match[3] == _JOURNAL_SUFFIX:
+                        swept += self._sweep_journal(entry.path, match[1], int(match[2]), now_s)
+                    os.unlink(entry.path)
+                    swept += 1
+        return swept
+
+    def close(self) -> None:
+        """Remove this process's journal: no restore of ours is under way any more."""
+        if self._journaled and self._pid == os.getpid():
+            with suppress(OSError):
+                os.unlink(self._journal_path())
+        self._journaled.clear()
+
+    def _process_prefix(self) -> str:
+        pid = os.getpid()
+        if pid != self._pid:  # first use, or a fork
+            self._prefix = f"{_origin()}-{pid}"
+            self._pid = pid
+            self._journaled = set()
+        return self._prefix
+
+    def _journal_path(self) -> str:
+        return f"{self.directory}/{self._process_prefix()}{_JOURNAL_SUFFIX}"
+
+    def _note(self, directory: str) -> None:
+        path = self._journal_path()
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            try:
+                fd = os.open(path, flags, 0o600)
+            except FileNotFoundError:
+                os.makedirs(self.directory, mode=0o700)
+                fd = os.open(path, flags, 0o600)
+            try:
+                os.write(fd, os.fsencode(os.path.abspath(directory)) + b"\0")
+            finally:
+                os.close(fd)
+        except OSError:
+            pass  # a cache that cannot be written to may still be restored from; only sweeping is lost
+        self._journaled.add(directory)
+
+    def _is_dead(self, origin: str, pid: int, mtime_s: float, now_s: float) -> bool:
+        if now_s - mtime_s > DEAD_AFTER_S:
+            return True
+        if origin != _origin():
+            return False
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False  # it is there, and not ours
+        return False
+
+    def _sweep_journal(self, journal: str, origin: str, pid: int, now_s: float) -> int:
+        swept = 0
+        with open(journal, "rb") as file:
+            directories = {os.fsdecode(name) for name in file.read().split(b"\0") if name}
+        for directory in directories:
+            with suppress(OSError):  # the project may be gone
+                for entry in list(os.scandir(directory)):
+                    match = _BESIDE.fullmatch(entry.name)
+                    if not match or int(match[1]) != pid or entry.is_dir(follow_symlinks=False):
+                        continue
+                    mtime_s = entry.stat(follow_symlinks=False).st_mtime
+                    if self._is_dead(origin, pid, mtime_s, now_s):
+                        os.unlink(entry.path)
+                        swept += 1
+        return swept
+
+
+def _origin() -> str:
+    """Name the realm in which a pid means something: machine, boot, pid namespace."""
+    parts = [os.uname().nodename]
+    with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        parts.append(file.read())
+    with suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return digest_text("\n".join(parts)).split(":")[1][:16]
