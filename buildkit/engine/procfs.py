@@ -1,0 +1,171 @@
+"""What the operating system tells about processes: who descends from whom, and who uses how much memory.
+
+Linux is read from /proc by hand, because that costs a tenth of psutil; other systems go through psutil.
+Nothing here changes a process, except `adopt_orphans`, which changes ours.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+
+JOB_VARIABLE = "BUILDKIT_JOB"  # in the environment of every process of a job, so that none gets lost
+
+_LINUX = sys.platform.startswith("linux")
+_MARK = JOB_VARIABLE.encode() + b"="
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+_MOST_SAMPLED = 64  # processes of one job whose memory is looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process as it was when the table was read."""
+
+    pid: int
+    ppid: int
+    pgid: int
+    sid: int
+    started: float  # on the scale of `process_clock`
+    zombie: bool
+
+
+def process_clock() -> float:
+    """Return the present on the scale of `Process.started`: seconds since boot, or since the epoch."""
+    if _LINUX:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.time()
+
+
+def list_processes() -> list[Process]:
+    """Return all processes that can be seen."""
+    return _list_proc() if _LINUX else _list_psutil()
+
+
+def _list_proc() -> list[Process]:
+    table = []
+    ticks_per_s = os.sysconf("SC_CLK_TCK")
+    for name in os.listdir("/proc"):
+        if not name.isdecimal():
+            continue
+        try:
+            fd = os.open(f"/proc/{name}/stat", os.O_RDONLY)
+        except OSError:
+            continue  # it ended since the listing
+        try:
+            stat = os.read(fd, 4096)
+        except OSError:
+            continue
+        finally:
+            os.close(fd)
+        # proc(5): the name in parentheses may hold anything; what follows starts with field 3, the state
+        fields = stat.rpartition(b")")[2].split()
+        table.append(
+            Process(
+                pid=int(name),
+                ppid=int(fields[1]),
+                pgid=int(fields[2]),
+                sid=int(fields[3]),
+                started=int(fields[19]) / ticks_per_s,
+                zombie=fields[0] in (b"Z", b"X"),
+            )
+        )
+    return table
+
+
+def _list_psutil() -> list[Process]:
+    import psutil  # only where there is no /proc, and only when a job must be ended
+
+    table = []
+    for process in psutil.process_iter():
+        try:
+            with process.oneshot():
+                pid = process.pid
+                table.append(
+                    Process(
+                        pid=pid,
+                        ppid=process.ppid(),
+                        pgid=os.getpgid(pid),
+                        sid=os.getsid(pid),
+                        started=process.create_time(),
+                        zombie=process.status() == psutil.STATUS_ZOMBIE,
+                    )
+                )
+        except (psutil.Error, OSError):
+            continue  # it ended, or belongs to somebody else
+    return table
+
+
+def read_job_mark(pid: int) -> str:
+    """Return the job that the process was started for, or an empty string when it does not say."""
+    if not _LINUX:
+        return _read_job_mark_psutil(pid)
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            environment = file.read()
+    except OSError:
+        return ""  # it ended, or belongs to somebody else
+    at = 0 if environment.startswith(_MARK) else environment.find(b"\0" + _MARK) + 1
+    if at == 0 and not environment.startswith(_MARK):
+        return ""
+    return environment[at + len(_MARK) :].partition(b"\0")[0].decode("ascii", "replace")
+
+
+def _read_job_mark_psutil(pid: int) -> str:
+    import psutil  # as above
+
+    try:
+        return str(psutil.Process(pid).environ().get(JOB_VARIABLE, ""))
+    except (psutil.Error, OSError):
+        return ""
+
+
+def peak_rss_bytes(pid: int) -> int | None:
+    """Return the largest peak resident set among a living process and its descendants; None: unknown."""
+    if not _LINUX:
+        return None  # the rusage of wait4 has to do
+    peak = None
+    pids = [pid]
+    for seen in range(_MOST_SAMPLED):
+        if seen >= len(pids):
+            break
+        try:
+            with open(f"/proc/{pids[seen]}/status", "rb") as file:
+                status = file.read()
+            with open(f"/proc/{pids[seen]}/task/{pids[seen]}/children", "rb") as file:
+                pids += map(int, file.read().split())
+        except OSError:
+            continue  # it ended, or the kernel lacks CONFIG_PROC_CHILDREN
+        finally:
+            found = status.find(b"VmHWM:") if seen < len(pids) else -1
+            if found >= 0:
+                peak = max(peak or 0, int(status[found + 6 :].split(None, 1)[0]) * 1024)
+    return peak
+
+
+def own_peak_rss_bytes() -> int:
+    """Return our own peak resident set: the value that the `ru_maxrss` of our children starts at."""
+    import resource
+
+    return rss_of(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def rss_of(ru_maxrss: int) -> int:
+    """Return `ru_maxrss` in bytes; its unit is KiB on Linux and bytes on macOS."""
+    return ru_maxrss if sys.platform == "darwin" else ru_maxrss * 1024
+
+
+def adopt_orphans(adopt: bool) -> bool:
+    """Make orphaned descendants children of this process (Linux); return whether that is so now.
+
+    Without it a process that daemonizes becomes a child of init, and only its environment tells whose it is.
+    """
+    if not _LINUX:
+        return False
+    import ctypes  # 4 ms: only once a job has lived for a while
+
+    try:
+        return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0) == 0) and adopt
+    except (OSError, AttributeError):
+        return False
