@@ -1,0 +1,37 @@
+"""Printing the result of a command: to a pipe that may close, in an encoding that may lack characters.
+
+What belongs here: the one place where a command's own output leaves the process. Live output of a build
+goes through doit's reporters instead.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+
+def print_result(text: str) -> None:
+    """Write `text` and a newline to standard output; a reader that has gone away (`| head`) is no error."""
+    stream = sys.stdout
+    encoding = stream.encoding or "utf-8"
+    try:
+        print(text.encode(encoding, "replace").decode(encoding), file=stream)
+        stream.flush()
+    except BrokenPipeError:
+        # What is still buffered would fail once more, and loudly, when Python flushes at exit.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def print_error(error: Exception) -> None:
+    """Write `ERROR: ...` to standard error, as doit does for what a user can put right."""
+    sys.stderr.write(f"ERROR: {error}\n")
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal or of `COLUMNS`; None where output goes elsewhere."""
+    if not os.environ.get("COLUMNS", "").isdigit() and not sys.stdout.isatty():
+        return None
+    return shutil.get_terminal_size().columns
