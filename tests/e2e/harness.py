@@ -336,7 +336,7 @@ class Twins:
         `order` overrides that. `reporter` and `files` turn a comparison off.
         """
         if order is None:
-            order = not any(arg.startswith("-n") for arg in args)
+            order = not any(arg.startswith(("-n", "--process")) for arg in args)
         pair = self._in_both(lambda project: project.run(*args, env=env, cwd=cwd))
         self._compare(pair, tuple(restored), tuple(rerun), order, reporter, files)
         return pair

@@ -302,7 +302,7 @@ def test_failing_action_in_the_middle(twins: Twins, middle: str, exit_code: int,
 def test_return_values_that_are_success(twins: Twins, width: list[str]):
     twins.dodo("""
         def task_ok():
-            values = {'none': None, 'true': True, 'text': 'text', 'empty': '', 'dict': {'a': 1}, 'no_items': {}}
+            values = {'none': None, 'true': True, 'text': 'text', 'empty': '', 'dict': {'a': 1}, 'nil': {}}
             for name, value in values.items():
                 yield {'name': name, 'actions': [lambda value=value: value, f'say {name}']}
     """)
