@@ -22,7 +22,7 @@ hashable_atoms = (
     | st.booleans()
     | st.integers(-3, 3)
     | st.floats(allow_nan=False)
-    | st.sampled_from([0.0, -0.0, 1.0, 1j, 2**100_000])
+    | st.sampled_from([0.0, -0.0, 1.0, 1j, 2**100])
     | st.text("a1:;[]\ud800", max_size=3)
     | st.binary(max_size=3)
 )
@@ -72,9 +72,10 @@ def test_texts_are_equal_exactly_when_values_are(one: object, other: object) -> 
 
 
 LOOKALIKES = [
-    True, 1, 1.0, "1", b"1", (1,), [1], {1}, frozenset({1}), {1: None}, 1 + 0j, None, "None", "", b"", (), [], {},
+    True, 1, 1.0, "1", b"1", (1,), [1], {1}, frozenset({1}), {1: None}, 1 + 0j,
+    None, "None", "", b"", (), [], {},
     set(), frozenset(), 0, 0.0, -0.0, False, [[]], [()], ["a", "b"], ["ab"], ["a"], "a", ..., NotImplemented,
-    float("nan"), float("inf"),
+    float("nan"), float("inf"), 2**100_000,
 ]  # fmt: skip
 
 
