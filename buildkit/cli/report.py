@@ -24,7 +24,7 @@ from buildkit.report.summary import summary_line
 from buildkit.report.tables import render
 from buildkit.state.database import database_path, open_database
 from buildkit.state.history import History
-from buildkit.state.lock import current_holder
+from buildkit.state.lock import current_holder, process_exists
 from buildkit.state.runs import SUMMARY_FIELDS, RunRecord
 
 _ROWS = 30
@@ -134,14 +134,30 @@ def _project_of(options: Mapping[str, Any]) -> str:
 def report(project: str, request: Request) -> str:
     """Return the report on a run of the project, as text or JSON; BuildkitError where that cannot be."""
     try:
-        return _report(project, request)
+        connection = open_database(project, warn=_ignore, read_only=True)
+        if connection is None:
+            return _empty(project, request)
+        with contextlib.closing(connection):
+            _drain_pending(project)
+            return _report(project, History(connection), request)
     except sqlite3.Error as error:
         raise StateError(f"cannot read the history in {database_path(project)}: {error}.") from error
 
 
-def _report(project: str, request: Request) -> str:
-    history = _open_history(project)
-    if history is None or (request.run == "last" and history.last_run() is None):
+def _drain_pending(project: str) -> None:
+    """Move runs that wait in their file into the history, which needs a connection that can write.
+
+    Where there can be none (a read-only copy, say), the report shows what the database holds.
+    """
+    with (
+        contextlib.suppress(BuildkitError, OSError, sqlite3.Error),
+        contextlib.closing(open_database(project, warn=_ignore)) as writable,
+    ):
+        History(writable).drain_pending(project)
+
+
+def _report(project: str, history: History, request: Request) -> str:
+    if request.run == "last" and history.last_run() is None:
         return _empty(project, request)
     run = history.find_run(request.run)
     rows = rows_of(history, run)
@@ -154,21 +170,6 @@ def _report(project: str, request: Request) -> str:
     rows = ordered(rows, request.order)
     shown = rows[: request.limit]
     return _document(project, run, shown, len(rows)) if request.json else _text(project, run, rows, shown)
-
-
-def _open_history(project: str) -> History | None:
-    """Return the history with the runs that still wait in their file, None where there is nothing yet."""
-    connection = open_database(project, warn=_ignore, read_only=True)
-    if connection is None:
-        return None
-    history = History(connection)
-    # The file's runs need a connection that can write. Where there can be none (a read-only copy, say), the
-    # report shows what the database holds.
-    with contextlib.suppress(BuildkitError, OSError, sqlite3.Error):
-        writable = open_database(project, warn=_ignore)
-        History(writable).drain_pending(project)
-        writable.close()
-    return history
 
 
 def _text(project: str, run: RunRecord, rows: Sequence[TaskRow], shown: Sequence[TaskRow]) -> str:
@@ -198,9 +199,8 @@ def _state_text(project: str, run: RunRecord) -> str:
 
 
 def _is_running(project: str, run: RunRecord) -> bool:
-    holder = current_holder(project)
-    # A run begins after it took the lock; one that began earlier belonged to a holder that is gone.
-    return holder is not None and holder.started_at is not None and run.info.started_at >= holder.started_at
+    # Both, because a process id may be used again, and a run inside a run does not hold the lock itself.
+    return current_holder(project) is not None and process_exists(run.info.pid)
 
 
 def _empty(project: str, request: Request) -> str:
@@ -232,6 +232,7 @@ def _document(project: str, run: RunRecord, shown: Sequence[TaskRow], matched: i
             "git_dirty": info.git_dirty,
             "ci": info.ci,
             "lane": info.lane,
+            "pid": info.pid,
             **{name: getattr(summary, name) if summary else None for name in SUMMARY_FIELDS},
         },
         "tasks": [as_json(row) for row in shown],

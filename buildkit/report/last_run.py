@@ -24,10 +24,10 @@ _LEAST_HISTORY = 3  # executions before which a change says more about chance th
 COLUMNS = (
     Column("Task", shrinks_to=10),
     Column("Outcome", expendable=5),
-    Column("Reason", shrinks_to=12, expendable=1),
+    Column("Reason", shrinks_to=16, expendable=3),
     Column("Wall", "right"),
-    Column("CPU", "right", expendable=2),
-    Column("Peak memory", "right", expendable=3),
+    Column("CPU", "right", expendable=1),
+    Column("Memory", "right", expendable=2),  # the peak
     Column("Change", "right", expendable=4),
 )
 

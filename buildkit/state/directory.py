@@ -32,14 +32,15 @@ def ensure_state_directory(project: str) -> str:
                 f"cannot keep the state of this project: {directory} is not a directory. "
                 f"Move it away, or set BUILDKIT=0 to run stock doit."
             ) from None
-        return directory
     except OSError as error:
         raise unusable(directory, error) from error
-    try:
-        with open(os.path.join(directory, ".gitignore"), "w", encoding="utf-8") as file:
-            file.write("*\n")
-    except OSError as error:
-        raise unusable(directory, error) from error
+    ignore = os.path.join(directory, ".gitignore")
+    if not os.path.exists(ignore):  # asked each time, because a kill may come between the two
+        try:
+            with open(ignore, "w", encoding="utf-8") as file:
+                file.write("*\n")
+        except OSError as error:
+            raise unusable(ignore, error) from error
     return directory
 
 

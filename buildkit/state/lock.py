@@ -29,7 +29,7 @@ _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The run that holds a project. Fields are None where it died before it could write them."""
+    """The run that holds a project; its `pid` is None where it died before it could write who it is."""
 
     pid: int | None = None
     argv: tuple[str, ...] = ()
@@ -109,7 +109,7 @@ class ProjectLock:
         holder = _read_holder(fd)
         for _ in range(_RETRIES):
             # A name that is missing or of a dead process is on its way: that run has just taken the lock.
-            if _is_alive(holder):
+            if process_exists(holder.pid):
                 break
             time.sleep(_RETRY_S)
             if _try_lock(fd, path):
@@ -140,7 +140,7 @@ def current_holder(project: str) -> Holder | None:
     try:
         # By name first: a probe holds a shared lock for a moment, which a run that will not wait could meet.
         holder = _read_holder(fd)
-        if not _is_alive(holder):
+        if not process_exists(holder.pid):
             return None
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
@@ -180,14 +180,15 @@ def _read_holder(fd: int) -> Holder:
         return Holder()
 
 
-def _is_alive(holder: Holder) -> bool:
-    if holder.pid is None:
+def process_exists(pid: int | None) -> bool:
+    """Tell whether there is a process with that id, whoever owns it."""
+    if pid is None or pid <= 0:
         return False
     try:
-        os.kill(holder.pid, 0)
-    except ProcessLookupError:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # somebody else's process, and alive
+    except PermissionError:  # somebody else's, and alive
         return True
     return True
 

@@ -36,6 +36,7 @@ class RunInfo:
     git_dirty: bool | None = None
     ci: str | None = None  # which service
     lane: str | None = None
+    pid: int = field(default_factory=os.getpid)  # tells a run that goes on from one that was killed
     uid: str = field(default_factory=new_run_uid)
 
 

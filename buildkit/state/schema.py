@@ -109,6 +109,7 @@ def _create_history(database: Database) -> None:
             "git_dirty": int,
             "ci": str,
             "lane": str,
+            "pid": int,
             "executed": int,
             "restored": int,
             "skipped": int,

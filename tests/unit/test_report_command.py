@@ -42,8 +42,8 @@ def report(capsys):
     return run_report
 
 
-def record(history, *executions, skipped=(), started_at=1_767_225_600.0, finish=True):
-    run_id = history.begin_run(RunInfo(started_at, ("doit", "-n", "auto"), "/p"))
+def record(history, *executions, skipped=(), finish=True, **info):
+    run_id = history.begin_run(RunInfo(1_767_225_600.0, ("doit", "-n", "auto"), "/p", **info))
     history.add_executions(run_id, executions)
     if finish:
         history.finish_run(
@@ -182,14 +182,16 @@ def test_a_killed_run_is_shown_as_such(history, report):
 def test_a_run_that_still_runs_is_shown_as_such(project, history, report):
     lock = ProjectLock(project, environ={})
     lock.acquire(wait=False, on_wait=pytest.fail)
-    record(history, executed("a"), started_at=4e9, finish=False)
+    record(history, executed("a"), finish=False)
     assert "still running" in report()[1].splitlines()[0]
     assert json.loads(report("--json")[1])["run"]["state"] == "running"
     lock.release()
 
 
 def test_a_killed_run_is_not_taken_for_the_one_that_runs_now(project, history, report):
-    record(history, executed("a"), started_at=5.0, finish=False)
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    record(history, executed("a"), finish=False, pid=ended.pid)
     lock = ProjectLock(project, environ={})
     lock.acquire(wait=False, on_wait=pytest.fail)
     assert "did not finish" in report()[1].splitlines()[0]
@@ -225,6 +227,12 @@ def test_damage_in_the_middle_of_a_history_is_no_traceback(project, history, rep
     assert code == 3
     assert err.startswith("ERROR: ")
     assert database_path(project) in err
+
+
+def test_eighty_columns_are_enough_for_the_reason(history, report, monkeypatch):
+    record(history, executed("lint"), executed("compile:src/module_with_a_name.c"))
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "input changed: " in report()[1]
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 200])

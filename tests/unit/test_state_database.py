@@ -68,6 +68,12 @@ def test_the_first_opening_creates_private_files_that_git_ignores(project):
         assert file.read() == "*\n"
 
 
+def test_a_state_directory_without_its_gitignore_gets_one(project):
+    os.mkdir(os.path.join(project, ".buildkit"))
+    open_database(project, warn=refuse_warning).close()
+    assert os.path.exists(os.path.join(project, ".buildkit", ".gitignore"))
+
+
 def test_the_log_beside_the_database_is_private_too(project):
     connection = open_database(project, warn=refuse_warning)
     connection.execute("INSERT INTO tasks (name) VALUES ('a')")

@@ -13,7 +13,7 @@ import pytest
 
 from buildkit.core.errors import LockHeldError, StateError
 from buildkit.state import lock as lock_module
-from buildkit.state.lock import LOCK_VARIABLE, Holder, ProjectLock, current_holder
+from buildkit.state.lock import LOCK_VARIABLE, Holder, ProjectLock, current_holder, process_exists
 
 # Says what happens to it, one line each, and holds the lock until its input ends.
 RUN = """
@@ -177,6 +177,15 @@ def test_a_killed_holder_holds_nothing(project, start):
     first.kill()
     first.wait()
     assert current_holder(project) is None
+
+
+def test_only_processes_that_exist_exist():
+    with subprocess.Popen(["true"]) as ended:
+        assert process_exists(ended.pid)
+    assert not process_exists(ended.pid)
+    for pid in (None, 0, -1, 10**30):
+        assert not process_exists(pid)
+    assert process_exists(1)
 
 
 def test_a_forked_worker_does_not_keep_the_project_after_its_parent_died(project):
