@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from buildkit.report.regressions.baseline import Baseline, fit_baseline
+from buildkit.report.regressions.baseline import Baseline, best_share, fit_baseline
 from buildkit.report.regressions.calibration import probability
 from buildkit.report.regressions.evidence import Evidence, seen_before, weigh
 from buildkit.report.regressions.resolution import Resolution
 from buildkit.report.regressions.series import Run, State, Verdict
 from buildkit.report.regressions.settings import DEFAULT, Settings
-from buildkit.report.regressions.strata import Sample, context_of
+from buildkit.report.regressions.strata import Sample, context_of, median
 
 
 class Detector:
@@ -26,13 +26,15 @@ class Detector:
         self._history: list[Sample] = []  # at the known level, oldest first
         self._recent: list[Sample] = []  # not yet history; all runs since `since` during an alarm
         self._at_level = 0  # how many of the history were measured at the present level
-        self._baseline: Baseline | None = None
+        self._baseline: Baseline | None = None  # of wall time
+        self._blend: Baseline | None = None  # of wall and CPU time together, where that scatters less
+        self._judge: Baseline | None = None  # the one of the two that raised the alarm
         self._stale = 0  # runs that became history since the baseline was fitted
         self._resolution = Resolution()
         self._since: int | None = None  # index into `_recent` of the first slower run; None: no alarm
         self._record = 0.0  # highest log odds of an excursion that came to nothing
         self._excursion = 0.0
-        self._odds = -20.0
+        self._margin_now = -20.0
         self._size = 0.0
         self._last: Verdict | None = None
         self._seen: int | None = None
@@ -61,7 +63,7 @@ class Detector:
     def accept(self) -> None:
         """Take the present level for the known one, as a person decided."""
         if self._since is not None:
-            self._settle(self._size, self._since)
+            self._settle(self._since)
 
     def _sample(self, run: Run) -> Sample:
         floor = self._resolution.update(run.wall)
@@ -90,55 +92,84 @@ class Detector:
         return Verdict(i, last.regressed, last.confidence, last.effect, last.since, last.state, last.delay)
 
     def _fitted(self) -> Baseline:
+        """Return the baseline of wall time, after fitting it and that of the blend anew where it is time."""
         if self._baseline is None or self._stale >= (1 if len(self._history) < 24 else 4):
             strangers = [s for s in self._recent if not s.comparable]
-            self._baseline = fit_baseline(
-                self._history, self._at_level, strangers, self._resolution.error_at, self.settings
-            )
+            fit = (self._history, self._at_level, strangers, self._resolution.error_at, self.settings)
+            self._baseline = fit_baseline(*fit)
+            share = best_share(self._baseline, self._history, self.settings)
+            self._blend = None
+            if share < 1 and all(s.cpu is not None for s in (*self._history, *strangers)):
+                self._blend = fit_baseline(*fit, wall_share=share)
             self._stale = 0
         return self._baseline
 
-    def _steady(self, i: int, baseline: Baseline) -> Verdict:
+    def _steady(self, i: int, wall: Baseline) -> Verdict:
         settings = self.settings
         window = [s for s in self._recent if s.comparable]
-        residuals = [baseline.residual(s) for s in window]
         room = max(settings.minimum_runs, min(settings.window, (len(self._history) + len(window)) // 3))
-        error = baseline.error_for(window[-room:])
-        up = self._weigh(residuals[-room:], baseline, error, 1)
+        window = window[-room:]
+        margin, up, judge_of = self._margin(window, wall)
+        if self._blend is not None and all(s.cpu is not None for s in window):
+            other, blend_up, _ = self._margin(window, self._blend)
+            if other > max(margin, 0) and self._wall_follows(window[len(window) - blend_up.runs :], blend_up.size):
+                margin, up, judge_of = other, blend_up, self._blend
         if up.log_odds > 0:
             self._excursion = max(self._excursion, up.log_odds)
         elif up.log_odds < -2 and self._excursion:
             self._record = max(self._record, self._excursion)
             self._excursion = 0.0
-        bar = settings.alarm + settings.haste * max(0, 5 - up.runs) + settings.own_record * self._record
-        self._odds, self._size = up.log_odds - bar, up.size
-        if (
-            up.log_odds > bar
-            and window[-1] is self._recent[-1]
-            and seen_before(baseline.residuals, residuals[-up.runs :], up.size, baseline.noise.scale)
-            < settings.unlike_the_past
-        ):
-            first = window[len(window) - up.runs]
-            self._since = self._recent.index(first)
-            return self._alarm(i, up.runs, baseline)
-        down = self._weigh(residuals[-room:], baseline, error, -1)
-        if down.runs >= settings.drop_runs and down.log_odds > settings.alarm:
-            first = window[len(window) - down.runs]
-            start = self._recent.index(first)
-            size = baseline.shift([baseline.residual(s) for s in self._recent[start:] if s.comparable])
-            self._settle(size, start)
-        else:
+        self._margin_now, self._size = margin, up.size
+        if margin > 0 and window[-1] is self._recent[-1]:
+            self._since = self._recent.index(window[len(window) - up.runs])
+            self._judge = judge_of
+            return self._alarm(i)
+        if not self._improved(window, wall):
             self._retire_beyond(room)
         doubtful = up.log_odds > 0
         return Verdict(
             i,
             False,
-            probability(self._odds),
+            probability(margin),
             round(math.exp(up.size), 4) if doubtful else 1.0,
-            window[len(window) - up.runs].i if doubtful and up.runs else None,
+            window[len(window) - up.runs].i if doubtful else None,
             State.SUSPECT if doubtful else State.STEADY,
             up.runs if doubtful else 0,
         )
+
+    def _margin(self, window: list[Sample], baseline: Baseline) -> tuple[float, Evidence, Baseline]:
+        """Return by how much the log odds of a rise pass the bar, the evidence, and the baseline it is against."""
+        settings = self.settings
+        residuals = [baseline.residual(s) for s in window]
+        up = self._weigh(residuals, baseline, baseline.error_for(window), 1)
+        bar = (
+            settings.alarm
+            + settings.haste * max(0, 5 - up.runs)
+            + settings.sloth * max(0, up.runs - 6)
+            + settings.youth * max(0.0, math.log(settings.level_runs / max(1, self._at_level)))
+            + settings.own_record * self._record
+        )
+        if up.log_odds > bar:
+            stretch = residuals[len(residuals) - up.runs :]
+            share = seen_before(baseline.residuals, stretch, up.size, baseline.noise.scale)
+            bar += settings.like_the_past * max(0.0, share - settings.unlike_the_past)
+        return up.log_odds - bar, up, baseline
+
+    def _wall_follows(self, slower: list[Sample], size: float) -> bool:
+        assert self._baseline is not None
+        return (
+            self._baseline.shift([self._baseline.residual(s) for s in slower])
+            > self.settings.wall_follows * size
+        )
+
+    def _improved(self, window: list[Sample], wall: Baseline) -> bool:
+        """Make a lower level the known one, if the latest runs show it beyond doubt."""
+        residuals = [wall.residual(s) for s in window]
+        down = self._weigh(residuals, wall, wall.error_for(window), -1)
+        if down.runs < self.settings.drop_runs or down.log_odds < self.settings.drop_alarm:
+            return False
+        self._settle(self._recent.index(window[len(window) - down.runs]))
+        return True
 
     def _weigh(
         self, residuals: list[float], baseline: Baseline, level_error: float, direction: int
@@ -153,32 +184,44 @@ class Detector:
             direction,
         )
 
-    def _alarm(self, i: int, runs: int, baseline: Baseline) -> Verdict:
-        assert self._since is not None
-        slower = [baseline.residual(s) for s in self._recent[self._since :] if s.comparable]
-        self._size = baseline.shift(slower)
+    def _alarm(self, i: int) -> Verdict:
+        slower = self._slower()
+        self._size = self._measure(slower)
         return Verdict(
             i,
             True,
-            probability(self._odds),
+            probability(self._margin_now + 0.5 * max(0, len(slower) - 5)),
             round(math.exp(self._size), 4),
-            self._recent[self._since].i,
-            State.CONFIRMED if runs >= 8 else State.REGRESSED,
-            runs,
+            slower[0].i,
+            State.CONFIRMED if len(slower) >= 8 else State.REGRESSED,
+            len(slower),
         )
 
-    def _during(self, i: int, baseline: Baseline) -> Verdict:
-        assert self._since is not None
-        slower = [s for s in self._recent[self._since :] if s.comparable]
-        residuals = [baseline.residual(s) for s in slower]
-        back = self._back_at_level(residuals, baseline)
+    def _slower(self) -> list[Sample]:
+        return [s for s in self._recent[self._since :] if s.comparable]
+
+    def _measure(self, slower: list[Sample]) -> float:
+        """Return the log of new / old wall time; CPU time makes it more precise where both agree."""
+        wall = self._baseline
+        assert wall is not None
+        size = wall.shift([wall.residual(s) for s in slower])
+        blend = self._blend
+        if blend is None or any(s.cpu is None for s in slower):
+            return size
+        precise = blend.shift([blend.residual(s) for s in slower])
+        error = wall.noise.scale / math.sqrt(len(slower))
+        return precise if abs(precise - size) < 2 * error else size
+
+    def _during(self, i: int, wall: Baseline) -> Verdict:
+        slower = self._slower()
+        baseline = self._judge or wall
+        back = self._back_at_level([baseline.residual(s) for s in slower], baseline)
         if back:
-            return self._retract(i, len(residuals) - back)
+            return self._retract(i, len(slower) - back)
+        verdict = self._alarm(i)
         if len(slower) >= self.settings.hold:
-            verdict = self._alarm(i, len(slower), baseline)
-            self._settle(self._size, self._since)
-            return verdict
-        return self._alarm(i, len(slower), baseline)
+            self._settle(self._since or 0)
+        return verdict
 
     def _back_at_level(self, residuals: list[float], baseline: Baseline) -> int:
         """Return how many of the latest runs are back at the known level; 0 if they are not."""
@@ -191,27 +234,36 @@ class Detector:
 
     def _retract(self, i: int, slower: int) -> Verdict:
         """End an alarm whose latest runs are back at the known level."""
-        assert self._since is not None
+        since = self._since or 0
         if slower < 10:  # a burst: noise to learn from
             self._record = max(self._record, self._excursion)
             self._stale = 99
         else:  # a regression that was repaired: its runs are no noise
-            del self._recent[self._since : self._since + slower]
+            del self._recent[since : since + slower]
         self._excursion = 0.0
         self._since = None
-        self._odds = -8.0
+        self._margin_now = -8.0
         self._retire_beyond(self.settings.window)
-        return Verdict(i, False, probability(self._odds), 1.0, None, State.STEADY)
+        return Verdict(i, False, probability(self._margin_now), 1.0, None, State.STEADY)
 
-    def _settle(self, size: float, start: int) -> None:
+    def _settle(self, start: int) -> None:
         """Make the level since `_recent[start]` the known one: move all older runs to it."""
+        wall = self._baseline
+        assert wall is not None
+        latest = [s for s in self._recent[start:] if s.comparable]
+        size = wall.shift([wall.residual(s) for s in latest])
+        after = [s.cpu for s in latest if s.cpu is not None]
+        before = [s.cpu for s in self._history[-self.settings.level_runs :] if s.cpu is not None]
+        cpu_size = median(after) - median(before) if after and before else size
         while start:
             self._retire()
             start -= 1
         for sample in self._history:
             sample.y += size
+            if sample.cpu is not None:
+                sample.cpu += cpu_size
         self._at_level = 0
-        while len(self._recent) > 0:
+        while self._recent:
             self._retire()
         self._since = None
         self._excursion = 0.0

@@ -34,7 +34,7 @@ def log_likelihood(residuals: Sequence[float], before: float, level: float, nois
     total = 0.0
     for r in residuals:
         now = r - level
-        total += noise.log_density(noise.innovation(now, before))
+        total += noise.log_density_after(now, before)
         before = now
     return total
 
@@ -88,7 +88,7 @@ def weigh(
             if size * direction < settings.minimum_effect:
                 continue
             # The run at the change follows one at the old level: its predecessor keeps its residual.
-            alternative = noise.log_density(noise.innovation(part[0] - size, previous)) + log_likelihood(
+            alternative = noise.log_density_after(part[0] - size, previous) + log_likelihood(
                 part[1:], part[0] - size, size, noise
             )
             prior = math.exp(-abs(size) / settings.prior_effect) / settings.prior_effect
@@ -106,7 +106,7 @@ def _from_each_run(recent: Sequence[float], before: float, level: float, noise: 
     terms = []
     previous = before
     for r in recent:
-        terms.append(noise.log_density(noise.innovation(r - level, previous)))
+        terms.append(noise.log_density_after(r - level, previous))
         previous = r - level
     total = 0.0
     for k in range(len(terms) - 1, -1, -1):

@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 from buildkit.report.regressions.strata import median
 
 CELLS = 4  # cells of the tabulated density per scale
 CLIP = 3.0  # a residual beyond so many scales is an outlier that says nothing about the next run
-DOF = 5.0
+DOF = 6.0
 PRIOR_SCALE, PRIOR_RUNS = 0.07, 2.0
+PRIOR_AGAIN, PRIOR_OUTLIERS = 0.15, 1.8
 SMALLEST_SCALE = 0.004
 _T = math.exp(math.lgamma((DOF + 1) / 2) - math.lgamma(DOF / 2)) / math.sqrt(DOF * math.pi)
 
@@ -35,7 +37,7 @@ def robust_scale(values: Sequence[float]) -> float:
 class Noise:
     """The learned density of innovations; `log_density` is tabulated as it is asked."""
 
-    __slots__ = ("_cells", "_counts", "_inverse", "_kernel", "_n", "_table", "correlation", "scale")
+    __slots__ = ("_cells", "_counts", "_inverse", "_kernel", "_n", "_table", "correlation", "persistence", "scale")
 
     def __init__(self, residuals: Sequence[float], floor: float = 0.0) -> None:
         n = len(residuals)
@@ -43,12 +45,13 @@ class Noise:
         self.correlation = _correlation(residuals, rough)
         self.scale = rough
         innovations = [
-            self.innovation(now, before) for before, now in zip(residuals, residuals[1:], strict=False)
+            self.innovation(now, before) for before, now in pairwise(residuals)
         ] or [0.0]
         inner = max(robust_scale(innovations), floor, SMALLEST_SCALE)
         self.scale = math.sqrt(
             (n * inner * inner + PRIOR_RUNS * PRIOR_SCALE * PRIOR_SCALE) / (n + PRIOR_RUNS)
         )
+        self.persistence = _persistence(residuals, self.scale)
         self._n = n
         self._inverse = CELLS / self.scale
         self._counts = Counter(round(e * self._inverse) for e in innovations)
@@ -61,12 +64,23 @@ class Noise:
         self._cells = len(innovations)
 
     def innovation(self, now: float, before: float) -> float:
-        """Return what is new in a residual, given the one before it."""
-        if not self.correlation:
-            return now
-        if abs(before) > CLIP * self.scale:
-            return now
-        return now - self.correlation * before
+        """Return what is new in a residual, given the one before it, if that was no outlier."""
+        return now - self.correlation * before if abs(before) <= CLIP * self.scale else now
+
+    def log_density_after(self, now: float, before: float) -> float:
+        """Return the log density of a residual, given the one before it.
+
+        After an outlier the next run may well be one of the same size: a slow machine, a busy hour. How often it
+        was so in this series is `persistence`.
+        """
+        if abs(before) <= CLIP * self.scale:
+            return self.log_density(now - self.correlation * before)
+        alone = self.log_density(now)
+        away = (now - before) / self.scale
+        if abs(away) > 5:
+            return alone
+        again = 0.282 / self.scale * math.exp(-0.25 * away * away)
+        return math.log((1 - self.persistence) * math.exp(alone) + self.persistence * again)
 
     def log_density(self, innovation: float) -> float:
         """Return the log of the learned density at `innovation`."""
@@ -85,8 +99,18 @@ class Noise:
         kernel *= self._inverse / self._cells
         tail = 0.7 * 0.5 / (0.5 + e) ** 2 if e >= 0 else 0.3 * 0.2 / (0.2 - e) ** 2
         outliers = 0.015
-        learned = (1 - outliers) * 0.8 * self._n / (self._n + 15)
+        learned = (1 - outliers) * 0.9 * self._n / (self._n + 10)
         return math.log(outliers * tail + learned * kernel + (1 - outliers - learned) * student)
+
+
+def _persistence(residuals: Sequence[float], scale: float) -> float:
+    """Return how often an outlier is followed by one like it; a twelfth where there were none (a Beta prior)."""
+    outliers = again = 0
+    for before, now in pairwise(residuals):
+        if abs(before) > CLIP * scale:
+            outliers += 1
+            again += abs(now - before) < 2.5 * scale
+    return (PRIOR_AGAIN + again) / (PRIOR_OUTLIERS + outliers)
 
 
 def _correlation(residuals: Sequence[float], scale: float) -> float:
@@ -96,7 +120,7 @@ def _correlation(residuals: Sequence[float], scale: float) -> float:
     power = sum(c * c for c in clipped)
     if power <= 0:
         return 0.0
-    lagged = sum(a * b for a, b in zip(clipped, clipped[1:], strict=False))
+    lagged = sum(a * b for a, b in pairwise(clipped))
     n = len(clipped)
     phi = lagged / power * n / (n + 10)
     return min(phi, 0.8) if phi > 0.1 else 0.0

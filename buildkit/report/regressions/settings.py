@@ -14,15 +14,21 @@ class Settings:
     window: int = 12  # latest runs in which a change may have set in
     warm_up: int = 8  # runs before anything is judged
     minimum_runs: int = 3  # slower runs before an alarm
-    minimum_effect: float = 0.04  # log; smaller changes are not looked for
+    minimum_effect: float = 0.055  # log; smaller changes are not looked for
     prior_effect: float = 0.5  # log; mean of the exponential prior on the size of a change
     hazard: float = 1 / 200  # prior probability that a change sets in at a given run
-    alarm: float = 4.5  # log posterior odds for an alarm with five slower runs or more
-    haste: float = 1.0  # log odds more for each slower run short of five
-    own_record: float = 0.7  # share of the series' highest excursion that is added to the bar
-    unlike_the_past: float = (
-        0.85  # an earlier stretch as slow as this share of the latest one forbids an alarm
-    )
+    alarm: float = 0.0  # log posterior odds for an alarm, before what follows is added
+    haste: float = 0.25  # more for each slower run short of five
+    sloth: float = 1.0  # more for each slower run beyond six: what was not plain by then is rarely a step
+    youth: float = 2.0  # more for each factor e that the runs at the known level fall short of `level_runs`
+    own_record: float = 0.3  # share of the series' highest excursion that came to nothing, added too
+    unlike_the_past: float = 0.85  # an earlier stretch as slow as this share of the latest one is in the way
+    like_the_past: float = 15.0  # more for each 100% beyond that share
+    cpu_runs: int = 16  # runs with CPU time before it is used
+    wall_share: tuple[float, ...] = (0.75, 0.5, 0.3, 0.15)  # of wall time in the blend of wall and CPU time
+    cpu_gain: float = 0.85  # the blend is used where its scale is below this share of that of wall time
+    wall_follows: float = 0.4  # of a shift of the blend must show in wall time
+    drop_alarm: float = 4.0  # log posterior odds for an improvement
     hold: int = 25  # slower runs after which the new level is the known one
     drop_runs: int = 6  # faster runs before an improvement is believed
     stratum_runs: int = 4  # runs of a stratum before its runs are comparable
