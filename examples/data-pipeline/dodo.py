@@ -46,7 +46,7 @@ def task_summary():
     }
 
 
-def task_report():
+def task_document():
     """the report; its numbers are values that the tasks before it returned"""
     return {
         "file_dep": [SUMMARY],

@@ -53,8 +53,8 @@ C_PROGRAM = Example(
 )
 DATA_PIPELINE = Example(
     "data-pipeline",
-    tasks=("tidy", "split", "summary", "report"),
-    rebuilt=("tidy", "split", "summary", "report"),
+    tasks=("tidy", "split", "summary", "document"),
+    rebuilt=("tidy", "split", "summary", "document"),
     outputs=("build/tidy.csv", "build/stations/mill-hill.csv", "build/report.md"),
 )
 QUALITY_GATES = Example(
@@ -225,11 +225,11 @@ def test_a_changed_and_reverted_setting_of_the_pipeline_is_restored(tmp_path: Pa
 
     project.write("dodo.py", dodo.replace("WET_MM = 1.0", "WET_MM = 5.0"))
     changed = build(project, DATA_PIPELINE)
-    assert sorted(changed.executed) == ["report", "summary"], changed
+    assert sorted(changed.executed) == ["document", "summary"], changed
 
     project.write("dodo.py", dodo)
     reverted = build(project, DATA_PIPELINE)
-    assert (reverted.executed, sorted(reverted.restored)) == ([], ["report", "summary"]), reverted
+    assert (reverted.executed, sorted(reverted.restored)) == ([], ["document", "summary"]), reverted
     assert built_files(project) == before
 
 
@@ -239,7 +239,7 @@ def test_an_edited_helper_function_runs_the_step_that_uses_it(tmp_path: Path) ->
     module = project.read("pipeline.py")
     project.write("pipeline.py", module.replace("amount >= 0", "amount >= 0.1"))
     result = build(project, DATA_PIPELINE)
-    assert sorted(result.executed) == ["report", "split", "summary", "tidy"], result
+    assert sorted(result.executed) == ["document", "split", "summary", "tidy"], result
 
 
 def test_an_edited_test_file_leaves_the_other_gates_alone(tmp_path: Path) -> None:
