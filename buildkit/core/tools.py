@@ -37,13 +37,15 @@ class ToolResolver:
     """Resolves program names as `execvp` does; remembers the answers for one run.
 
     `digest_file` returns the digest of a file's content; `path` is the search path; `cwd` is where
-    relative names and relative parts of the search path start.
+    relative names and relative parts of the search path start. `project_root` is where version managers
+    look for the version that a project wants.
     """
 
-    def __init__(self, digest_file: Callable[[str], str], *, path: str, cwd: str) -> None:
+    def __init__(self, digest_file: Callable[[str], str], *, path: str, cwd: str, project_root: str) -> None:
         self._digest_file = digest_file
         self._folders = [os.path.join(cwd, folder) for folder in path.split(os.pathsep)] if path else []
         self._cwd = cwd
+        self._project_root = project_root
         self._tools: dict[str, Tool] = {}
         self._digests: dict[str, str] = {}
         self._environments: dict[str, str] = {}
@@ -81,6 +83,8 @@ class ToolResolver:
 
     def _read(self, path: str, users: tuple[str, ...]) -> str:
         content = self._digest_file(path)
+        if os.path.basename(os.path.dirname(path)) == "shims":
+            return digest_text(f"shim {content}\n{self._managed(os.path.dirname(os.path.dirname(path)))}")
         if _PYTHON_NAME.fullmatch(os.path.basename(path)):
             return digest_text(f"python {content}\n{self._environment(path)}")
         interpreter, argument = _interpreter(path)
@@ -98,6 +102,24 @@ class ToolResolver:
             # The first line of an installed script holds the path of its environment: not a part of it.
             content = _without_shebang(path)
         return digest_text(f"script {content}\n{used}")
+
+    def _managed(self, manager: str) -> str:
+        """Return the digest of all that a version manager (pyenv, asdf) may start, and how it chooses.
+
+        Its shims are equal for all versions, and what they start is decided when they run.
+        """
+        known = self._environments.get(manager)
+        if known is not None:
+            return known
+        chosen = [os.path.join(manager, "version")]
+        for folder in (self._cwd, self._project_root):
+            chosen += [os.path.join(folder, name) for name in (".python-version", ".tool-versions")]
+        lines = [self._digest_file(path) if os.path.isfile(path) else MISSING for path in chosen]
+        versions = os.path.join(manager, "versions")
+        for name in sorted(os.listdir(versions)) if os.path.isdir(versions) else ():
+            lines += [name, _environment_lines(os.path.join(versions, name))]
+        self._environments[manager] = digest_text("\n".join(lines))
+        return self._environments[manager]
 
     def _environment(self, python: str) -> str:
         """Return the digest of what is installed for an interpreter, and of its version."""

@@ -33,7 +33,7 @@ def environment(root: Path, *distributions: str) -> Path:
 
 def resolve(name: str, *path: Path, cwd: Path = Path("/")) -> Tool:
     search = os.pathsep.join(map(str, path))
-    return ToolResolver(digest_file, path=search, cwd=str(cwd)).resolve(name)
+    return ToolResolver(digest_file, path=search, cwd=str(cwd), project_root=str(cwd)).resolve(name)
 
 
 def test_the_first_folder_of_the_search_path_wins(tmp_path: Path) -> None:
@@ -132,6 +132,19 @@ def test_scripts_that_interpret_each_other_end(tmp_path: Path) -> None:
     assert resolve("a", tmp_path).path == str(tmp_path / "a")
 
 
+def test_a_shim_is_what_its_manager_may_start(tmp_path: Path) -> None:
+    manager = tmp_path / "manager"
+    executable(manager / "shims" / "python", "#!/bin/sh\nexec manager python\n")
+    found = {resolve("python", manager / "shims", cwd=tmp_path).digest}
+    (tmp_path / ".python-version").write_text("3.12.1")
+    found.add(resolve("python", manager / "shims", cwd=tmp_path).digest)
+    (manager / "versions" / "3.12.1" / "lib" / "python3.12" / "site-packages" / "x-1.dist-info").mkdir(
+        parents=True
+    )
+    found.add(resolve("python", manager / "shims", cwd=tmp_path).digest)
+    assert len(found) == 3
+
+
 def test_answers_are_remembered(tmp_path: Path) -> None:
     executable(tmp_path / "tool", "1")
     read: list[str] = []
@@ -140,6 +153,6 @@ def test_answers_are_remembered(tmp_path: Path) -> None:
         read.append(path)
         return digest_file(path)
 
-    resolver = ToolResolver(digest, path=str(tmp_path), cwd="/")
+    resolver = ToolResolver(digest, path=str(tmp_path), cwd="/", project_root="/")
     assert resolver.resolve("tool") is resolver.resolve("tool")
     assert len(read) == 1
