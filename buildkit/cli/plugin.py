@@ -1,0 +1,112 @@
+"""What the entry points in the group `doit.COMMAND` lead to: our command, or doit's own.
+
+An entry point is an attribute of this module, made when doit asks for it. doit's own command is returned
+where buildkit is switched off, where the platform cannot run it, and in programs that bring commands of
+their own by subclassing DoitMain: their `run` is not ours, so neither may be what reads its state.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+# Attribute -> name of the command in doit. The first group replaces doit's, the second is new.
+_REPLACED = {
+    "run": "run",
+    "list": "list",
+    "info": "info",
+    "clean": "clean",
+    "forget": "forget",
+    "ignore": "ignore",
+    "dumpdb": "dumpdb",
+    "reset_dep": "reset-dep",
+    "help": "help",
+    "strace": "strace",
+    "tabcompletion": "tabcompletion",
+}
+_ADDED = ("report", "explain", "graph", "cache")
+
+_told = False  # that we step aside; once per process is enough
+
+
+def __getattr__(attribute: str) -> Any:
+    """Return the command class behind an entry point."""
+    if attribute in _ADDED:
+        return _added(attribute)
+    if attribute not in _REPLACED:
+        raise AttributeError(f"module {__name__!r} has no attribute {attribute!r}")
+    embedder = _embedding_program()
+    stock = _stock(_REPLACED[attribute], embedder)
+    if embedder is not None and _brings_commands(embedder):
+        return stock
+    if _stands_aside(attribute):
+        return stock
+    if attribute == "run":
+        from buildkit.cli.run import Run
+
+        return Run
+    from buildkit.cli import stock as commands
+
+    return commands.make(_REPLACED[attribute], stock)
+
+
+def _added(name: str) -> Any:
+    from importlib import import_module
+
+    module = import_module(f"buildkit.cli.{name}")
+    return getattr(module, name.capitalize())
+
+
+def _stands_aside(attribute: str) -> bool:
+    from buildkit.core.config import switched_off
+    from buildkit.core.errors import ConfigError
+
+    global _told
+    if sys.platform == "win32":
+        if not _told and attribute == "run":
+            _told = True
+            sys.stderr.write("buildkit: does not run on Windows yet; stock doit runs instead\n")
+        return True
+    try:
+        return switched_off(os.environ, os.getcwd())
+    except (ConfigError, OSError):
+        return False  # the command itself says what is wrong with the settings
+
+
+def _embedding_program() -> Any:
+    """Return the DoitMain object that is asking, if it is not doit's own; None otherwise.
+
+    doit resolves plug-ins by name and tells them nothing of who asks, so the caller has to be looked for.
+    """
+    from doit.doit_cmd import DoitMain
+
+    frame = sys._getframe(1)
+    while frame is not None:
+        asking = frame.f_locals.get("self")
+        if isinstance(asking, DoitMain):
+            return None if type(asking) is DoitMain else asking
+        main = frame.f_locals.get("main")  # doit.api.run_tasks
+        if isinstance(main, DoitMain):
+            return None if type(main) is DoitMain else main
+        frame = frame.f_back  # type: ignore[assignment] # None ends the loop
+    return None
+
+
+def _brings_commands(program: Any) -> bool:
+    """Whether a DoitMain subclass has commands of its own, or its own way to find them."""
+    from doit.doit_cmd import DoitMain
+
+    return tuple(program.DOIT_CMDS) != tuple(DoitMain.DOIT_CMDS) or (
+        type(program).get_cmds is not DoitMain.get_cmds
+    )
+
+
+def _stock(name: str, program: Any) -> Any:
+    from doit.doit_cmd import DoitMain
+
+    commands = program.DOIT_CMDS if program is not None else DoitMain.DOIT_CMDS
+    # Later ones win, as they do in DoitMain.get_cmds.
+    return {command.get_name(): command for command in commands}.get(name) or {
+        command.get_name(): command for command in DoitMain.DOIT_CMDS
+    }[name]

@@ -1,0 +1,195 @@
+"""The engine's questions, answered with doit's objects.
+
+What belongs here: `Host` for a dodo.py that is loaded in this process. What doit's dispatcher does when a
+task is delayed or calculates its dependencies happens here, on doit's own data.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from doit.control import TaskControl
+from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
+from doit.loader import generate_tasks
+from doit.task import DelayedLoaded, Stream
+from doit.task import Task as DoitTask
+
+from buildkit.core.errors import PlanError
+from buildkit.core.plan import CheckKind, Task
+from buildkit.engine.host import CheckAnswer, Extension, HostError
+from buildkit.engine.job import JobOutcome
+from buildkit.frontend.checks import ask_opaque, values_of_checks
+from buildkit.frontend.planner import Planner, is_interactive
+from buildkit.frontend.runner import Payload
+
+
+class DoitHost:
+    """Answers from the tasks of a `TaskControl`."""
+
+    def __init__(
+        self,
+        control: TaskControl,
+        planner: Planner,
+        *,
+        dependency: Any,
+        stream: Stream,
+        retire_workers: Callable[[], None],
+    ) -> None:
+        """`dependency` is what uptodate callables see as doit's dep_manager."""
+        self._control = control
+        self._planner = planner
+        self._dependency = dependency
+        self._stream = stream
+        self._retire_workers = retire_workers
+
+    @property
+    def tasks(self) -> Mapping[str, DoitTask]:
+        """All doit tasks by name; grows while delayed tasks are created."""
+        tasks: Mapping[str, DoitTask] = self._control.tasks
+        return tasks
+
+    def plan(self, task: DoitTask) -> Task:
+        """Return a doit task as data."""
+        return self._planner.plan(task, known=self.tasks.get)
+
+    def ask(self, task: Task) -> Sequence[CheckAnswer]:
+        """Evaluate the opaque uptodate items as doit does, in this process."""
+        try:
+            answers = ask_opaque(self.tasks[task.name], self._dependency, self.tasks)
+        except Exception:
+            raise HostError(f"an uptodate check raised an exception\n{traceback.format_exc()}") from None
+        return [CheckAnswer(answer.name, answer.value) for answer in answers]
+
+    # --- dynamic tasks
+
+    def extend(self, task: Task, values: Mapping[str, Mapping[str, object]]) -> Extension:
+        """Take over calculated dependencies, then create delayed tasks, as doit's dispatcher does."""
+        doit_task = self.tasks[task.name]
+        try:
+            if task.calc_deps:
+                return self._calculated(task, doit_task, values)
+            return self._created(doit_task)
+        except (InvalidTask, InvalidDodoFile, InvalidCommand) as error:
+            raise PlanError(str(error)) from None
+        except PlanError:
+            raise
+        except Exception:
+            raise HostError(f"the task could not be worked out\n{traceback.format_exc()}") from None
+
+    def _calculated(
+        self, task: Task, doit_task: DoitTask, values: Mapping[str, Mapping[str, object]]
+    ) -> Extension:
+        done = set(task.calc_deps)
+        for name in task.calc_deps:
+            found = values[name]
+            doit_task.update_deps(found)
+            TaskControl.add_implicit_task_dep(self._control.targets, doit_task, found.get("file_dep", []))
+        self._check_names(doit_task)
+        more = doit_task.calc_dep - done
+        planned = self.plan(doit_task)
+        # Those that were asked are waited for already; only new ones can say something new.
+        return Extension(
+            planned._replace(
+                waits=(*planned.waits, *sorted(done)),
+                calc_deps=tuple(sorted(more)),
+                dynamic=bool(more) or doit_task.loader is not None and bool(doit_task.loader),
+            )
+        )
+
+    def _check_names(self, doit_task: DoitTask) -> None:
+        for name in (*doit_task.task_dep, *doit_task.setup_tasks, *doit_task.calc_dep):
+            if name not in self.tasks:
+                raise PlanError(f"{doit_task.name}. Task dependency '{name}' does not exist.")
+
+    def _created(self, doit_task: DoitTask) -> Extension:
+        loader = doit_task.loader
+        if not loader:
+            return Extension(self.plan(doit_task)._replace(dynamic=False))
+        group = loader.regex_groups.get(doit_task.name)
+        if group is not None and group.found:
+            return Extension(Task(doit_task.name), drop=True)
+        created = self._create(doit_task, loader)
+        TaskControl.add_implicit_task_dep(self._control.targets, doit_task, doit_task.file_dep)
+        if group is not None:
+            # The placeholder only had to bring the tasks about; it need not make the target itself.
+            doit_task.file_dep = set()
+            if group.target in self._control.targets:
+                group.found = True
+            else:
+                group.tasks.discard(loader.basename)
+                if not group.tasks:
+                    raise InvalidCommand(not_found=group.target)
+        loader.created = True
+        doit_task.loader = DelayedLoaded
+        if created:
+            self._retire_workers()
+        real = self.tasks[doit_task.name]
+        if real is not doit_task and real.loader is None:
+            real.loader = DelayedLoaded
+        added = tuple(self.plan(task) for task in created if task.name != doit_task.name)
+        return Extension(self.plan(real)._replace(dynamic=bool(real.calc_dep)), added)
+
+    def _create(self, doit_task: DoitTask, loader: Any) -> list[DoitTask]:
+        to_load = loader.basename or doit_task.name
+        this_loader = self.tasks[to_load].loader
+        if not this_loader or this_loader.created:
+            return []
+        generated = loader.creator(**this_loader.kwargs) if this_loader.kwargs else loader.creator()
+        created: list[DoitTask] = list(generate_tasks(to_load, generated, loader.creator.__doc__))
+        TaskControl.set_implicit_deps(self._control.targets, created)
+        for task in created:
+            if not task.loader:
+                task.loader = DelayedLoaded
+            self._control.tasks[task.name] = task
+        for task in created:
+            self._check_names(task)
+        this_loader.created = True
+        return created
+
+    # --- running
+
+    def payload(self, task: Task, getargs: Mapping[str, object], changed: Sequence[str]) -> object:
+        """Return what the runner needs to execute the task in a worker."""
+        doit_task = self.tasks[task.name]
+        doit_task.init_options()
+        doit_task.options.update(getargs)
+        return Payload(
+            task=task.name,
+            options=doit_task.options,
+            pos_arg_val=doit_task.pos_arg_val,
+            changed=list(changed),
+            file_dep=task.inputs,
+            verbosity=self._stream.effective_verbosity(task.verbosity),
+        )
+
+    def runs_inline(self, task: Task) -> bool:
+        """Whether one of the actions needs the terminal."""
+        return any(is_interactive(action) for action in self.tasks[task.name].actions)
+
+    def succeeded(
+        self, task: Task, outcome: JobOutcome, results: Mapping[str, object]
+    ) -> Mapping[str, object]:
+        """Return the task's own values and those that its uptodate items save."""
+        values = {**outcome.values, **values_of_checks(task.checks, results)}
+        if any(check.kind is CheckKind.OPAQUE for check in task.checks):
+            try:
+                for saver in self.tasks[task.name].value_savers:
+                    values.update(saver())
+            except Exception:
+                raise HostError(f"a value saver raised an exception\n{traceback.format_exc()}") from None
+        return values
+
+    def teardown(self, task: Task) -> str | None:
+        """Run the teardown actions in this process."""
+        doit_task = self.tasks[task.name]
+        if doit_task.verbosity is None:
+            doit_task.overwrite_verbosity(self._stream)
+        doit_task.init_options()
+        fail = doit_task.execute_teardown(self._stream)
+        sys.stdout.flush()
+        if fail is None:
+            return None
+        return f"ERROR: task '{task.name}' teardown action\n{fail.get_msg()}"

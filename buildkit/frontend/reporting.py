@@ -1,0 +1,206 @@
+"""Engine events as calls of a doit reporter, and the live output of tasks.
+
+What belongs here: the translation. doit's reporters, built in or the user's own, keep their contract.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+from doit.exceptions import BaseFail, DependencyError, TaskError, TaskFailed, UnmetDependency
+from doit.task import Stream
+from doit.task import Task as DoitTask
+
+from buildkit.core.plan import Task
+from buildkit.engine import events
+from buildkit.engine.events import Event, Failure, FailureKind
+from buildkit.engine.job import JobOutcome
+from buildkit.engine.log import TaskLog, sanitize
+from buildkit.frontend.runner import Reply
+
+_FAILURES: dict[FailureKind, type[BaseFail]] = {
+    FailureKind.FAILED: TaskFailed,
+    FailureKind.ERROR: TaskError,
+    FailureKind.DEPENDENCY: DependencyError,
+    FailureKind.UNMET: UnmetDependency,
+}
+
+
+class ReporterSink:
+    """Feeds a doit reporter."""
+
+    def __init__(
+        self,
+        reporter: Any,
+        *,
+        tasks: Mapping[str, DoitTask],
+        selected: list[str],
+        stream: Stream,
+        parallel: bool,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._reporter = reporter
+        self._tasks = tasks
+        self._selected = selected
+        self._stream = stream
+        self._warn = warn
+        self._output = LiveOutput(parallel=parallel)
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            events.RunStarted: self._run_started,
+            events.Judged: lambda event: reporter.get_status(self._task(event.task)),
+            events.Started: self._started,
+            events.OutputWritten: self._output_written,
+            events.Succeeded: self._succeeded,
+            events.Skipped: self._skipped,
+            events.Restored: self._restored,
+            events.Ignored: lambda event: reporter.skip_ignore(self._task(event.task)),
+            events.Failed: self._failed,
+            events.TearingDown: lambda event: reporter.teardown_task(self._task(event.task)),
+            events.TeardownFailed: self._teardown_failed,
+            events.Warned: lambda event: self._warn(event.message),
+            events.Aborted: lambda event: reporter.runtime_error(event.message),
+            events.RunFinished: lambda _event: reporter.complete_run(),
+        }
+
+    def handle(self, event: Event) -> None:
+        """Translate one event."""
+        self._handlers[type(event)](event)
+
+    def _task(self, task: Task) -> DoitTask:
+        found = self._tasks[task.name]
+        found.overwrite_verbosity(self._stream)
+        return found
+
+    def _verbosity(self, task: Task) -> int:
+        return int(self._stream.effective_verbosity(task.verbosity))
+
+    def _run_started(self, _event: events.RunStarted) -> None:
+        if hasattr(self._reporter, "initialize"):
+            self._reporter.initialize(self._tasks, self._selected)
+
+    def _started(self, event: events.Started) -> None:
+        self._reporter.execute_task(self._task(event.task))
+        flush = getattr(getattr(self._reporter, "outstream", None), "flush", None)
+        if flush is not None and self._verbosity(event.task):
+            flush()  # what a task writes itself must not come out ahead of its line
+
+    def _output_written(self, event: events.OutputWritten) -> None:
+        self._output.write(event.task.name, event.stream, event.data, self._verbosity(event.task))
+
+    def _succeeded(self, event: events.Succeeded) -> None:
+        task = self._task(event.task)
+        if event.outcome is not None:
+            self._output.finish(event.task.name, event.outcome.log, self._verbosity(event.task))
+            _fill(task, event.outcome)
+        self._reporter.add_success(task)
+
+    def _skipped(self, event: events.Skipped) -> None:
+        self._reporter.skip_uptodate(self._task(event.task))
+
+    def _restored(self, event: events.Restored) -> None:
+        task = self._task(event.task)
+        restored = getattr(self._reporter, "restored", None)
+        (restored or self._reporter.skip_uptodate)(task)
+        if event.log is not None:
+            self._output.replay(event.log, self._verbosity(event.task))
+
+    def _failed(self, event: events.Failed) -> None:
+        task = self._task(event.task)
+        fail: BaseFail | None = None
+        if event.outcome is not None:
+            self._output.finish(event.task.name, event.outcome.log, self._verbosity(event.task))
+            _fill(task, event.outcome)
+            task.executed = True
+            if isinstance(event.outcome.extra, Reply):
+                fail = event.outcome.extra.fail
+        if fail is None:
+            fail = _fail_of(event.failure)
+        fail.log_path = event.execution.log_path
+        self._reporter.add_failure(task, fail)
+
+    def _teardown_failed(self, event: events.TeardownFailed) -> None:
+        self._reporter.cleanup_error(TaskError(event.message))
+
+
+def _fail_of(failure: Failure) -> BaseFail:
+    return _FAILURES[failure.kind](failure.message)
+
+
+def _fill(task: DoitTask, outcome: JobOutcome) -> None:
+    """Put what the job wrote where doit's reporters look for it."""
+    task.values = dict(outcome.values)
+    task.result = outcome.result
+    task.executed = True
+    try:
+        actions = task.actions
+    except Exception:
+        return  # the failure says why they cannot be made
+    outs = outcome.outs or ([None] * len(actions))
+    errs = outcome.errs or ([None] * len(actions))
+    for action, out, err in zip(actions, outs, errs, strict=False):
+        action.out, action.err = out, err
+
+
+class LiveOutput:
+    """What tasks write, on our own stdout and stderr.
+
+    In sequence, bytes pass through as they come, so that prompts show. In parallel, verbosity 2 passes
+    whole lines through, and anything less is held until the task is done, so that it stays together.
+    """
+
+    def __init__(self, *, parallel: bool) -> None:
+        self._parallel = parallel
+        self._partial: dict[tuple[str, int], bytes] = {}
+
+    def write(self, task: str, stream: int, data: bytes, verbosity: int) -> None:
+        """Take what a running task wrote."""
+        if not _shown(stream, verbosity) or (self._parallel and verbosity < 2):
+            return
+        if self._parallel:
+            whole, newline, rest = (self._partial.pop((task, stream), b"") + data).rpartition(b"\n")
+            if rest:
+                self._partial[task, stream] = rest
+            data = whole + newline
+        _print(stream, data)
+
+    def finish(self, task: str, log: TaskLog, verbosity: int) -> None:
+        """Show what was held back of a task."""
+        if not self._parallel:
+            return
+        if verbosity < 2:
+            for stream, data in log.frames():
+                if _shown(stream, verbosity):
+                    _print(stream, data)
+            return
+        for stream in (1, 2):
+            rest = self._partial.pop((task, stream), b"")
+            if rest:
+                _print(stream, rest + b"\n")
+
+    def replay(self, log: TaskLog, verbosity: int) -> None:
+        """Show the log of a task that did not run, harmless to a terminal."""
+        for stream, data in log.frames():
+            if _shown(stream, verbosity):
+                _print(stream, sanitize(data))
+
+
+def _shown(stream: int, verbosity: int) -> bool:
+    return verbosity >= (2 if stream == 1 else 1)
+
+
+def _print(stream: int, data: bytes) -> None:
+    if not data:
+        return
+    target: TextIO = sys.stdout if stream == 1 else sys.stderr
+    buffer = getattr(target, "buffer", None)
+    try:
+        if buffer is not None:
+            target.flush()
+            buffer.write(data)
+            buffer.flush()
+        else:  # somebody has put a text stream in its place, for instance doit's json reporter
+            target.write(data.decode("utf-8", "replace"))
+    except BrokenPipeError:
+        pass  # nobody is listening any more; the build goes on

@@ -1,0 +1,143 @@
+"""Runs the actions of a doit task, in a worker, a thread or in the main process.
+
+What belongs here: what happens between the engine's executor and doit's `execute` methods. This code
+runs on the other side of a fork: it must not touch the engine, the state or the console.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from doit.exceptions import BaseFail, InvalidTask, TaskFailed
+from doit.task import Task as DoitTask
+
+from buildkit.engine.job import JobStatus, RunnerReply
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What a worker needs beyond the doit task that it already holds."""
+
+    task: str
+    options: Mapping[str, Any]
+    pos_arg_val: Sequence[str] | None
+    changed: Sequence[str]
+    file_dep: Sequence[str]
+    verbosity: int
+
+
+@dataclass(slots=True)
+class Reply:
+    """What the frontend wants back from a worker, beside what the engine needs."""
+
+    fail: BaseFail | None = None
+    outs: list[str | None] = field(default_factory=list)
+    errs: list[str | None] = field(default_factory=list)
+
+
+class SortedDeps(set[str]):
+    """A `file_dep` that actions always see in the same order: a result must not depend on hash seeds."""
+
+    def __iter__(self) -> Any:
+        """Yield the paths in sorted order."""
+        return iter(sorted(set.__iter__(self)))
+
+
+class TaskRunner:
+    """Runs tasks by name out of the tasks that the process holds."""
+
+    def __init__(self, tasks: Mapping[str, DoitTask]) -> None:
+        self._tasks = tasks
+        # The real descriptors: in a worker, 1 and 2 lead to the engine.
+        self._terminal = (_duplicate(1), _duplicate(2))
+
+    def close(self) -> None:
+        """Close the duplicates of the process's own stdout and stderr."""
+        for fd in self._terminal:
+            if fd is not None:
+                os.close(fd)
+
+    def run(self, payload: object, out: TextIO, err: TextIO) -> RunnerReply:
+        """Execute all actions of one task; stops at the first that fails."""
+        assert isinstance(payload, Payload)  # noqa: S101 - the host makes nothing else
+        task = self._tasks[payload.task]
+        task.options = dict(payload.options)
+        task.pos_arg_val = list(payload.pos_arg_val) if payload.pos_arg_val is not None else None
+        task.dep_changed = list(payload.changed)
+        task.file_dep = SortedDeps(payload.file_dep)
+        task.verbosity = payload.verbosity
+        task.executed = True
+        task.values = {}
+        task.result = None
+        if task.io.capture is not True:
+            return self._uncaptured(task)
+        return self._captured(task, out, err)
+
+    def _captured(self, task: DoitTask, out: TextIO, err: TextIO) -> RunnerReply:
+        reply = Reply()
+        fail = self._actions(task, out, err, reply)
+        return self._reply(task, fail, reply)
+
+    def _uncaptured(self, task: DoitTask) -> RunnerReply:
+        """Give the task the streams that doit would: what it writes is nobody's to keep."""
+        saved = [_duplicate(1), _duplicate(2)]
+        try:
+            for fd, terminal in zip((1, 2), self._terminal, strict=True):
+                if terminal is not None:
+                    os.dup2(terminal, fd)
+            out = sys.stdout if task.verbosity == 2 else None
+            err = sys.stderr if task.verbosity else None
+            reply = Reply()
+            fail = self._actions(task, out, err, reply)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            return self._reply(task, fail, reply)
+        finally:
+            for fd, original in zip((1, 2), saved, strict=True):
+                if original is not None:
+                    os.dup2(original, fd)
+                    os.close(original)
+
+    def _actions(self, task: DoitTask, out: Any, err: Any, reply: Reply) -> BaseFail | None:
+        try:
+            actions = task.actions
+        except InvalidTask as error:
+            return BaseFail(str(error))
+        for action in actions:
+            try:
+                fail = action.execute(out, err)
+            except InvalidTask as error:
+                fail = BaseFail(str(error))
+            reply.outs.append(getattr(action, "out", None))
+            reply.errs.append(getattr(action, "err", None))
+            if isinstance(fail, BaseFail):
+                return fail
+            task.result = getattr(action, "result", None)
+            task.values.update(getattr(action, "values", {}))
+        return None
+
+    def _reply(self, task: DoitTask, fail: BaseFail | None, reply: Reply) -> RunnerReply:
+        reply.fail = fail
+        status = JobStatus.OK
+        if fail is not None:
+            status = JobStatus.FAILED if isinstance(fail, TaskFailed) else JobStatus.ERROR
+        return RunnerReply(
+            status=status,
+            message=fail.get_msg() if fail is not None else "",
+            outs=reply.outs,
+            errs=reply.errs,
+            values=dict(task.values),
+            result=task.result,
+            extra=reply,
+        )
+
+
+def _duplicate(fd: int) -> int | None:
+    try:
+        return os.dup(fd)
+    except OSError:
+        return None  # a process without that stream

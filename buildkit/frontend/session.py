@@ -1,0 +1,367 @@
+"""One run of a loaded dodo.py: puts plan, state, engine and reporter together.
+
+What belongs here: the wiring, and what has to happen before the first and after the last task.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from doit.control import TaskControl
+from doit.task import Stream
+
+import buildkit
+from buildkit.core.errors import BuildkitError
+from buildkit.core.execution import Decision, Execution
+from buildkit.core.plan import Plan, Task, TaskKind
+from buildkit.engine.events import Aborted, EventSink
+from buildkit.engine.job import JobOutcome
+from buildkit.engine.judge import Judge
+from buildkit.engine.loop import EventLoop
+from buildkit.engine.machine import Machine
+from buildkit.engine.process import ProcessExecutor
+from buildkit.engine.recorder import Recorder
+from buildkit.engine.run import Executors, Run, RunOptions, RunTotals
+from buildkit.engine.scheduler import Scheduler
+from buildkit.frontend.dependency import BuildkitDependency
+from buildkit.frontend.host import DoitHost
+from buildkit.frontend.planner import Planner
+from buildkit.frontend.runner import TaskRunner
+from buildkit.frontend.workspace import Workspace
+from buildkit.report.summary import summary_line
+from buildkit.state.database import is_damage
+from buildkit.state.directory import STATE_DIRECTORY
+from buildkit.state.history import History
+from buildkit.state.lock import LOCK_VARIABLE, ProjectLock
+from buildkit.state.runs import RunInfo, RunSummary
+
+_UNSEEN_QUANTILE = 0.9  # a task without history is taken for one of the long ones
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """What the user asked for on the command line."""
+
+    width: int
+    parallel: str  # 'process', 'thread', or 'inline' for -n 0
+    continue_: bool
+    always: bool
+    argv: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))
+
+
+class Session:
+    """A run; `run` may be called once."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        control: TaskControl,
+        *,
+        options: SessionOptions,
+        machine: Machine,
+        planner: Planner,
+        dependency: BuildkitDependency,
+        stream: Stream,
+        lock: ProjectLock,
+        sink: Callable[[Mapping[str, Any]], EventSink],
+    ) -> None:
+        """`sink` makes the reporter's sink once the host's tasks are known."""
+        self._workspace = workspace
+        self._options = options
+        self._machine = machine
+        self._lock = lock
+        self._loop = EventLoop()
+        self._runner = TaskRunner(control.tasks)
+        self._python = self._python_executor()
+        self._host = DoitHost(
+            control,
+            planner,
+            dependency=dependency,
+            stream=stream,
+            retire_workers=self._retire_workers,
+        )
+        self._plan = Plan([self._host.plan(task) for task in control.tasks.values()], control.selected_tasks)
+        self._sink = sink(control.tasks)
+        self._run_id: int | None = None
+        self._history: History | None = None
+        self._warned_state = False
+
+    def _python_executor(self) -> Any:
+        from buildkit.engine.threads import InlineExecutor, ThreadExecutor
+
+        self._inline = InlineExecutor(self._loop, self._runner.run)
+        if self._options.parallel == "inline":
+            return self._inline
+        if self._options.parallel == "thread":
+            return ThreadExecutor(self._loop, self._runner.run, self._options.width)
+        from buildkit.engine.workers import WorkerPool
+
+        return WorkerPool(self._loop, self._runner.run, self._options.width, after_fork=self._after_fork)
+
+    def _retire_workers(self) -> None:
+        retire = getattr(self._python, "retire_all", None)
+        if retire is not None:
+            retire()
+
+    def _after_fork(self) -> None:
+        """In a new worker: let go of what belongs to the run."""
+        self._lock.close_in_child()
+
+    # --- the run
+
+    def run(self) -> RunTotals:
+        """Run everything that was selected; BuildkitError where the definition is wrong."""
+        workspace = self._workspace
+        started_at, started_ns = time.time(), time.monotonic_ns()
+        self._begin(started_at)
+        judge = Judge(
+            self._plan,
+            table=workspace.table,
+            traces=workspace.traces,
+            values=workspace.values,
+            host=self._host,
+            environ=workspace.environ,
+            root=workspace.root,
+            always=self._options.always,
+        )
+        recorder = Recorder(
+            self._plan,
+            table=workspace.table,
+            traces=workspace.traces,
+            values=workspace.values,
+            cache=workspace.cache,
+            root=workspace.root,
+            warn=workspace.warn,
+        )
+        recorder.run_id = self._run_id
+        totals = self._execute(judge, recorder)
+        for path in recorder.settle():
+            workspace.warn(
+                f"output '{path}' of task '{recorder.written[path]}' was changed by something else during the run"
+            )
+        self._end(totals, started_ns)
+        return totals
+
+    def _execute(self, judge: Judge, recorder: Recorder) -> RunTotals:
+        workspace, options = self._workspace, self._options
+        sequential = options.width <= 1
+        commands = ProcessExecutor(
+            self._loop,
+            same_group=options.parallel == "inline" and os.isatty(0),
+            grace_s=workspace.settings.grace,
+        )
+        run = Run(
+            self._plan,
+            RunOptions(
+                width=options.width,
+                continue_=options.continue_,
+                grace_s=workspace.settings.grace,
+                pools=workspace.settings.pools,
+                cores=self._machine.cpus,
+                stdin_inherited=options.parallel == "inline",
+            ),
+            scheduler=Scheduler(
+                self._plan,
+                by_critical_path=not sequential,
+                expected_s=(lambda _name: 0.0) if sequential else self._expectations(),
+            ),
+            judge=judge,
+            recorder=recorder,
+            values=workspace.values,
+            host=self._host,
+            executors=Executors(commands, self._python, self._inline),
+            loop=self._loop,
+            sink=self._sink,
+            environ=workspace.environ,
+            ignored=self._is_ignored,
+            flush=self._flush,
+            keep_log=self._keep_log,
+        )
+        try:
+            return run.execute()
+        except BuildkitError as error:
+            # The reporter has already been told that the run is over; the definition is still wrong.
+            self._sink.handle(Aborted(str(error)))
+            raise
+        finally:
+            self._loop.close()
+            self._runner.close()
+
+    def _is_ignored(self, task: str) -> bool:
+        if self._options.always:
+            trace = self._workspace.traces.get(task)
+            return trace is not None and trace.ignored
+        trace = self._workspace.traces.get(task)
+        return trace is not None and trace.ignored
+
+    def _expectations(self) -> Callable[[str], float]:
+        """Return how long each task is expected to take, in seconds."""
+        if self._history is None:
+            return lambda _name: 0.0
+        known = self._history.expected_wall_ns([task.name for task in self._plan if task.kind])
+        ordered = sorted(known.values())
+        guess = ordered[int(len(ordered) * _UNSEEN_QUANTILE)] if ordered else 1_000_000_000
+        plan = self._plan
+
+        def expected_s(name: str) -> float:
+            if plan[name].kind is TaskKind.GROUP:
+                return 0.0
+            return known.get(name, guess) / 1e9
+
+        return expected_s
+
+    # --- the record
+
+    def _begin(self, started_at: float) -> None:
+        os.environ[LOCK_VARIABLE] = self._lock.variable_for_children()
+        connection = self._workspace.connection
+        if connection is None:
+            return
+        self._history = History(connection)
+        info = RunInfo(
+            started_at=started_at,
+            argv=self._options.argv,
+            cwd=self._workspace.root,
+            width=self._options.width,
+            parallel=None if self._options.width <= 1 else self._options.parallel,
+            machine=self._machine.description,
+            cores=self._machine.cpus,
+            python=platform.python_version(),
+            platform=f"{sys.platform} {platform.machine()}",
+            buildkit=buildkit.__version__,
+            git_commit=_git_commit(self._workspace.root),
+            ci=_ci(self._workspace.environ),
+        )
+        self._guard(lambda history: self._started(history, info))
+
+    def _started(self, history: History, info: RunInfo) -> None:
+        history.drain_pending(self._workspace.root)
+        self._run_id = history.begin_run(info)
+
+    def _flush(self, executions: list[Execution]) -> None:
+        workspace = self._workspace
+        workspace.traces.learn(workspace.table.take_dirty())
+
+        def flush(history: History) -> None:
+            workspace.traces.flush()
+            if executions and self._run_id is not None:
+                history.add_executions(self._run_id, executions)
+
+        self._guard(flush)
+        if workspace.cache is not None:
+            workspace.cache.flush()
+
+    def _guard(self, write: Callable[[History], None]) -> None:
+        """Write to the state; a failing disk costs the record, told once, never the build."""
+        if self._history is None:
+            return
+        try:
+            write(self._history)
+        except (sqlite3.Error, OSError) as error:
+            if not self._warned_state:
+                self._warned_state = True
+                what = "is damaged" if isinstance(error, sqlite3.Error) and is_damage(error) else "failed"
+                self._workspace.warn(
+                    f"the state of this project {what} ({error}); what runs now may run again the next time"
+                )
+
+    def _end(self, totals: RunTotals, started_ns: int) -> None:
+        count = totals.counts.get
+        summary = RunSummary(
+            wall_ns=time.monotonic_ns() - started_ns,
+            exit_code=totals.exit_code,
+            executed=count(Decision.EXECUTED, 0),
+            restored=count(Decision.RESTORED, 0),
+            skipped=count(Decision.SKIPPED, 0),
+            failed=count(Decision.FAILED, 0),
+            upstream_failed=count(Decision.UPSTREAM_FAILED, 0),
+            ignored=count(Decision.IGNORED, 0),
+            cancelled=count(Decision.CANCELLED, 0),
+            saved_ns=totals.saved_ns,
+            bytes_stored=totals.bytes_stored,
+            bytes_restored=totals.bytes_restored,
+            skipped_tasks=totals.skipped,
+        )
+        self.summary = summary_line(summary, totals.failed)
+        self._flush([])
+        run_id = self._run_id
+        if run_id is not None:
+            self._guard(lambda history: history.finish_run(run_id, summary))
+        if self._workspace.cache is not None:
+            settings = self._workspace.settings
+            self._workspace.cache.collect_if_due(
+                max_bytes=settings.cache_max_size, max_age_s=settings.cache_max_age
+            )
+
+    def _keep_log(self, task: Task, outcome: JobOutcome) -> str | None:
+        """Save the whole log of a failure beside the state; return its path from the project."""
+        if not outcome.log.total_bytes:
+            return None
+        name = "".join(char if char.isalnum() or char in "._-" else "_" for char in task.name)[:100]
+        path = os.path.join(STATE_DIRECTORY, "logs", f"{name}.log")
+        try:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                outcome.log.write_to(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self._workspace.warn(f"the log of task '{task.name}' cannot be kept: {error}")
+            return None
+        return path
+
+
+def _git_commit(root: str) -> str | None:
+    """Return the commit that is checked out, read from .git as git's own documentation lays it out."""
+    directory = os.path.join(root, ".git")
+    try:
+        if os.path.isfile(directory):  # a worktree: the file names its directory
+            with open(directory, encoding="utf-8") as file:
+                directory = os.path.join(root, file.read().removeprefix("gitdir: ").strip())
+        with open(os.path.join(directory, "HEAD"), encoding="utf-8") as file:
+            head = file.read().strip()
+        if not head.startswith("ref: "):
+            return head or None
+        common = directory
+        if os.path.exists(os.path.join(directory, "commondir")):
+            with open(os.path.join(directory, "commondir"), encoding="utf-8") as file:
+                common = os.path.join(directory, file.read().strip())
+        return _resolve_ref(head[5:], directory, common)
+    except OSError:
+        return None
+
+
+def _resolve_ref(ref: str, directory: str, common: str) -> str | None:
+    for base in (directory, common):
+        try:
+            with open(os.path.join(base, ref), encoding="utf-8") as file:
+                return file.read().strip() or None
+        except OSError:
+            continue
+    with open(os.path.join(common, "packed-refs"), encoding="utf-8") as file:
+        for line in file:
+            commit, _, name = line.strip().partition(" ")
+            if name == ref:
+                return commit
+    return None
+
+
+def _ci(environ: Mapping[str, str]) -> str | None:
+    """Return which CI service this is, None for none."""
+    for variable, service in (
+        ("GITHUB_ACTIONS", "github"),
+        ("GITLAB_CI", "gitlab"),
+        ("BUILDKITE", "buildkite"),
+        ("CI", "ci"),
+    ):
+        if environ.get(variable, "").lower() not in ("", "0", "false"):
+            return service
+    return None

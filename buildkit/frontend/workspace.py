@@ -1,0 +1,81 @@
+"""A project as a run or a command finds it: settings, state, cache, opened in the right order.
+
+What belongs here: opening and closing. Reading commands open nothing that would have to be created.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Mapping
+
+from buildkit.cache.local import LocalCache
+from buildkit.cache.location import cache_directory
+from buildkit.core.config import Settings, load_settings
+from buildkit.core.fingerprint import FingerprintTable
+from buildkit.engine.values import ValueTable
+from buildkit.state.database import is_damage, open_database, set_aside_damaged
+from buildkit.state.traces import TraceStore
+
+
+class Workspace:
+    """The state of the project at `root`, for one run or one command."""
+
+    def __init__(
+        self,
+        root: str,
+        environ: Mapping[str, str],
+        *,
+        read_only: bool,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        """Open the state; with `read_only` nothing on disk is created or changed.
+
+        ConfigError and StateError as they come from the settings and from the state.
+        """
+        self.root = root
+        self.environ = environ
+        self.warn = warn or warn_on_stderr
+        self.settings: Settings = load_settings(root)
+        self.connection: sqlite3.Connection | None = open_database(
+            root, warn=self.warn, read_only=read_only
+        )
+        self._load(read_only=read_only)
+        self.cache: LocalCache | None = None
+        if self.settings.cache:
+            directory = cache_directory(environ, self.settings.cache_dir, root=root)
+            self.cache = LocalCache.open(directory, warn=self.warn)
+
+    def _load(self, *, read_only: bool) -> None:
+        self.traces = TraceStore(self.connection)
+        try:
+            self.table = FingerprintTable(self.traces.fingerprints())
+            self.traces.all()
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error) or self.connection is None:
+                raise
+            if read_only:
+                self.connection = None
+            else:
+                self.connection = set_aside_damaged(self.root, self.connection, error, warn=self.warn)
+            self.traces = TraceStore(self.connection)
+            self.table = FingerprintTable({})
+        self.values = ValueTable(self.traces)
+
+    def close(self) -> None:
+        """Write what is buffered and close everything."""
+        if self.cache is not None:
+            self.cache.close()
+        if self.connection is not None:
+            self.connection.close()
+
+
+def warn_on_stderr(message: str) -> None:
+    """Write one line of warning."""
+    sys.stderr.write(f"buildkit: {message}\n")
+
+
+def project_root() -> str:
+    """Return the directory that task paths count from: where doit's loader has taken us."""
+    return os.getcwd()
