@@ -15,7 +15,7 @@ from buildkit.report.regressions.evidence import Evidence, seen_before, weigh
 from buildkit.report.regressions.resolution import Resolution
 from buildkit.report.regressions.series import Run, State, Verdict
 from buildkit.report.regressions.settings import DEFAULT, Settings
-from buildkit.report.regressions.strata import Sample, context_of, median
+from buildkit.report.regressions.strata import ENOUGH, Sample, context_of, median
 
 
 class Detector:
@@ -53,7 +53,7 @@ class Detector:
         if len(self._history) < self.settings.warm_up:
             return self._learn(run.i)
         baseline = self._fitted()
-        sample.comparable = baseline.strata.seen(sample) >= self.settings.stratum_runs
+        sample.comparable = baseline.strata.seen(sample) >= ENOUGH
         if not sample.comparable:
             self._stale = 99
         verdict = self._steady(run.i, baseline) if self._since is None else self._during(run.i, baseline)
@@ -112,7 +112,9 @@ class Detector:
         margin, up, judge_of = self._margin(window, wall)
         if self._blend is not None and all(s.cpu is not None for s in window):
             other, blend_up, _ = self._margin(window, self._blend)
-            if other > max(margin, 0) and self._wall_follows(window[len(window) - blend_up.runs :], blend_up.size):
+            if other > max(margin, 0) and self._wall_follows(
+                window[len(window) - blend_up.runs :], blend_up.size
+            ):
                 margin, up, judge_of = other, blend_up, self._blend
         if up.log_odds > 0:
             self._excursion = max(self._excursion, up.log_odds)
@@ -218,10 +220,31 @@ class Detector:
         back = self._back_at_level([baseline.residual(s) for s in slower], baseline)
         if back:
             return self._retract(i, len(slower) - back)
+        if self._rose_again(slower, baseline):
+            return self._alarm(i)
         verdict = self._alarm(i)
         if len(slower) >= self.settings.hold:
             self._settle(self._since or 0)
         return verdict
+
+    def _rose_again(self, slower: list[Sample], baseline: Baseline) -> bool:
+        """Make the level of the alarm the known one, if the latest runs are slower still; the alarm is of these."""
+        if len(slower) < 2 * self.settings.minimum_runs:
+            return False
+        level = baseline.shift([baseline.residual(s) for s in slower[: -self.settings.minimum_runs]])
+        latest = slower[-self.settings.window :]
+        residuals = [baseline.residual(s) - level for s in latest]
+        again = self._weigh(residuals, baseline, baseline.error_for(latest), 1)
+        first = len(slower) - again.runs
+        if again.log_odds < self.settings.again or first < self.settings.minimum_runs:
+            return False
+        kept = self._recent[self._recent.index(slower[first]) :]
+        del self._recent[len(self._recent) - len(kept) :]
+        self._settle(self._since or 0)
+        self._recent, self._since, self._judge = kept, 0, None
+        self._fitted()
+        self._margin_now = again.log_odds - self.settings.again
+        return True
 
     def _back_at_level(self, residuals: list[float], baseline: Baseline) -> int:
         """Return how many of the latest runs are back at the known level; 0 if they are not."""

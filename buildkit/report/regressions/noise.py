@@ -37,16 +37,24 @@ def robust_scale(values: Sequence[float]) -> float:
 class Noise:
     """The learned density of innovations; `log_density` is tabulated as it is asked."""
 
-    __slots__ = ("_cells", "_counts", "_inverse", "_kernel", "_n", "_table", "correlation", "persistence", "scale")
+    __slots__ = (
+        "_cells",
+        "_counts",
+        "_inverse",
+        "_kernel",
+        "_n",
+        "_table",
+        "correlation",
+        "persistence",
+        "scale",
+    )
 
     def __init__(self, residuals: Sequence[float], floor: float = 0.0) -> None:
         n = len(residuals)
         rough = max(robust_scale(residuals), floor, SMALLEST_SCALE)
         self.correlation = _correlation(residuals, rough)
         self.scale = rough
-        innovations = [
-            self.innovation(now, before) for before, now in pairwise(residuals)
-        ] or [0.0]
+        innovations = [self.innovation(now, before) for before, now in pairwise(residuals)] or [0.0]
         inner = max(robust_scale(innovations), floor, SMALLEST_SCALE)
         self.scale = math.sqrt(
             (n * inner * inner + PRIOR_RUNS * PRIOR_SCALE * PRIOR_SCALE) / (n + PRIOR_RUNS)

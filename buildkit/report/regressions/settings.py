@@ -29,9 +29,9 @@ class Settings:
     cpu_gain: float = 0.85  # the blend is used where its scale is below this share of that of wall time
     wall_follows: float = 0.4  # of a shift of the blend must show in wall time
     drop_alarm: float = 4.0  # log posterior odds for an improvement
+    again: float = 4.0  # log posterior odds for a further rise during an alarm
     hold: int = 25  # slower runs after which the new level is the known one
     drop_runs: int = 6  # faster runs before an improvement is believed
-    stratum_runs: int = 4  # runs of a stratum before its runs are comparable
 
 
 DEFAULT = Settings()

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 
 Context = tuple[int, int | None]  # load bucket (-1: unknown), width of the run
 
-LOAD_EDGES = (0.15, 0.4, 0.75, 1.25, 2.0)  # other busy tasks per core
+LOAD_EDGES = (0.15, 0.5, 1.0, 1.75)  # other busy tasks per core
+ENOUGH = 4  # runs of a stratum before others are comparable with it
+REACH = 0.25  # load beyond the loads seen for which the slope is trusted
 
 
 @dataclass(slots=True)
@@ -49,16 +51,23 @@ class Strata:
     contexts: dict[Context, float] = field(default_factory=dict)
     worker_counts: Counter[str | None] = field(default_factory=Counter)
     context_counts: Counter[Context] = field(default_factory=Counter)
+    widths: Counter[int | None] = field(default_factory=Counter)
     workers_matter: bool = True  # False: names hardly ever repeat and say nothing
+    slope: float = 0.0  # log per unit of load
+    loads: tuple[float, float] = (0.0, 0.0)  # range in which the slope was measured
 
     def offset(self, sample: Sample) -> float:
         """Return what the sample's stratum adds to its log duration; 0 where that is not known."""
         worker = self.workers.get(sample.worker, 0.0) if self.workers_matter else 0.0
-        return worker + self.contexts.get(sample.context, 0.0)
+        return worker + self.slope * (sample.load or 0.0) + self.contexts.get(sample.context, 0.0)
 
     def seen(self, sample: Sample) -> int:
         """Return how many runs the less known part of the sample's stratum was learned from."""
         context = self.context_counts[sample.context]
+        if self.slope and sample.load is not None:  # between known loads a bucket need not be known itself
+            low, high = self.loads
+            if low - REACH <= sample.load <= high + REACH and self.widths[sample.context[1]] >= 2 * ENOUGH:
+                context = max(context, ENOUGH)
         return min(context, self.worker_counts[sample.worker]) if self.workers_matter else context
 
 
@@ -66,23 +75,40 @@ def fit(samples: Sequence[Sample], values: Sequence[float]) -> Strata:
     """Return the offsets of the strata that occur in `samples`, whose log durations are `values`."""
     workers = Counter(s.worker for s in samples)
     contexts = Counter(s.context for s in samples)
+    widths = Counter(s.context[1] for s in samples)
     matter = len(workers) <= max(6, len(samples) // 4)
     if len(contexts) == 1 and (len(workers) == 1 or not matter):
-        return Strata({}, {}, workers, contexts, matter)
+        return Strata({}, {}, workers, contexts, widths, matter)
     worker_offset: dict[str | None, float] = dict.fromkeys(workers, 0.0)
     context_offset: dict[Context, float] = dict.fromkeys(contexts, 0.0)
     centre = median(values)
+    slope, loads = _slope(samples, values)
+    flat = [y - centre - slope * (s.load or 0.0) for s, y in zip(samples, values, strict=True)]
     for _ in range(3):
         if matter and len(workers) > 1:
             groups: dict[str | None, list[float]] = {}
-            for s, y in zip(samples, values, strict=True):
-                groups.setdefault(s.worker, []).append(y - context_offset[s.context] - centre)
+            for s, y in zip(samples, flat, strict=True):
+                groups.setdefault(s.worker, []).append(y - context_offset[s.context])
             worker_offset = {name: median(group) for name, group in groups.items()}
         if len(contexts) > 1:
             beside: dict[Context, list[float]] = {}
-            for s, y in zip(samples, values, strict=True):
-                beside.setdefault(s.context, []).append(y - worker_offset[s.worker] - centre)
+            for s, y in zip(samples, flat, strict=True):
+                beside.setdefault(s.context, []).append(y - worker_offset[s.worker])
             context_offset = {name: median(group) for name, group in beside.items()}
         if len(contexts) == 1 or len(workers) == 1:
             break
-    return Strata(worker_offset, context_offset, workers, contexts, matter)
+    return Strata(worker_offset, context_offset, workers, contexts, widths, matter, slope, loads)
+
+
+def _slope(samples: Sequence[Sample], values: Sequence[float]) -> tuple[float, tuple[float, float]]:
+    """Return the slope of log durations over load, from the medians of the outer thirds (Tukey's resistant line)."""
+    pairs = sorted((s.load, y) for s, y in zip(samples, values, strict=True) if s.load is not None)
+    third = len(pairs) // 3
+    if third < ENOUGH:
+        return 0.0, (0.0, 0.0)
+    low, high = pairs[:third], pairs[-third:]
+    width = median([load for load, _ in high]) - median([load for load, _ in low])
+    if width < REACH:
+        return 0.0, (0.0, 0.0)
+    rise = median([y for _, y in high]) - median([y for _, y in low])
+    return max(0.0, rise / width), (pairs[0][0], pairs[-1][0])
