@@ -191,18 +191,39 @@ class Project:
         env: Mapping[str, str] | None = None,
         cwd: str = ".",
         check: int | None = None,
+        obey_modes: bool = False,
     ) -> RunResult:
-        """Run `doit` with `args`; with `check`, insist on that exit code."""
-        return self._start("doit", args, env, cwd, check)
+        """Run `doit` with `args`; with `check`, insist on that exit code.
+
+        With `obey_modes`, permissions of files count for root too.
+        """
+        return self._run("doit", args, env, cwd, check, obey_modes)
+
+    def start(self, *args: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start `doit` and leave it running; the caller waits for it."""
+        return subprocess.Popen(
+            [*self._command("doit"), *args],
+            cwd=self.root,
+            env=self._environment() | self.env | dict(env or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
 
     def script(
         self, name: str, *args: str, env: Mapping[str, str] | None = None, check: int | None = None
     ) -> RunResult:
         """Run a Python program of the project that embeds doit."""
-        return self._start(name, args, env, ".", check)
+        return self._run(name, args, env, ".", check, False)
 
-    def _start(
-        self, program: str, args: Sequence[str], env: Mapping[str, str] | None, cwd: str, check: int | None
+    def _run(
+        self,
+        program: str,
+        args: Sequence[str],
+        env: Mapping[str, str] | None,
+        cwd: str,
+        check: int | None,
+        obey_modes: bool,
     ) -> RunResult:
         said_before = self._said()
         finished = subprocess.run(
@@ -212,6 +233,7 @@ class Project:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=RUN_LIMIT_S,
+            preexec_fn=_give_up_override if obey_modes and os.geteuid() == 0 else None,
             check=False,
         )
         result = RunResult(
@@ -399,6 +421,20 @@ class Twins:
         for name in sorted(stock.keys() | buildkit.keys()):
             ours, theirs = buildkit.get(name), stock.get(name)
             assert ours == theirs, f"{name!r} differs: stock {theirs}, buildkit {ours}\n{pair}"
+
+
+def _give_up_override() -> None:
+    """Make permissions of files count for this process and its children, although they are root's.
+
+    Dropped from the bounding set, a capability does not come back with exec (capabilities(7)).
+    """
+    import ctypes
+
+    prctl_capbset_drop, cap_dac_override, cap_dac_read_search = 24, 1, 2
+    libc = ctypes.CDLL(None, use_errno=True)
+    for capability in (cap_dac_override, cap_dac_read_search):
+        if libc.prctl(prctl_capbset_drop, capability, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "cannot drop a capability")
 
 
 def _file_state(path: str) -> FileState:
