@@ -1,0 +1,109 @@
+"""What a command text says: whether it needs a shell, which programs it starts, which variables it reads.
+
+Pure analysis of text that doit would hand to `/bin/sh -c`. Nothing is claimed that is not certain for
+every POSIX shell; what cannot be known makes the text opaque. Words are read in `shellwords`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from buildkit.core.shellparse import parse
+
+_PLAIN = r"[A-Za-z0-9_./,:@+\-]"
+# A first word with `=` may be an assignment, and one with `%` or `^` a job or old pipe symbol.
+_PLAIN_TEXT = re.compile(rf"[ \t]*{_PLAIN}++(?:[ \t]++[A-Za-z0-9_./,:@+\-=%^!]++)*+[ \t]*")
+# Inside quotes any ASCII character but NUL stands for itself; in double quotes not $, ` and backslash.
+_QUOTED_WORD = re.compile(
+    r"""(?:[A-Za-z0-9_./,:@+\-=%^!]|'[\x01-\x26\x28-\x7e]*'|"[^"$`\\\x00\x7f-\U0010ffff]*")++"""
+)
+_BLANKS = re.compile(r"[ \t]*")
+_QUOTES = re.compile(r"""'([^']*)'|"([^"]*)\"""")
+
+_RESERVED = frozenset(
+    {
+        *("!", "{", "}", "[[", "]]", "case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for"),
+        *("function", "if", "in", "namespace", "select", "then", "time", "until", "while"),
+    }
+)
+_BUILTINS = frozenset(
+    {
+        *(".", ":", "[", "alias", "bg", "bind", "break", "builtin", "caller", "cd", "chdir", "command"),
+        *("compgen", "complete", "compopt", "continue", "declare", "dirs", "disown", "echo", "enable"),
+        *("eval", "exec", "exit", "export", "false", "fc", "fg", "getopts", "hash", "help", "history"),
+        *("jobs", "kill", "let", "local", "logout", "mapfile", "popd", "printf", "pushd", "pwd", "read"),
+        *("readarray", "readonly", "return", "set", "shift", "shopt", "source", "suspend", "test"),
+        *("times", "trap", "true", "type", "typeset", "ulimit", "umask", "unalias", "unset", "wait"),
+    }
+)
+_SHELL_ONLY = _RESERVED | _BUILTINS
+# Programs that start another one: their arguments have to be looked at.
+_LAUNCHERS = frozenset(
+    {
+        *("bash", "busybox", "dash", "env", "find", "ionice", "ksh", "nice", "nohup", "parallel", "setsid"),
+        *("sh", "ssh", "stdbuf", "sudo", "doas", "timeout", "xargs", "zsh", "chroot", "flock", "strace"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandAnalysis:
+    """What is certain about a command text.
+
+    `argv`: the words, where executing them directly does exactly what a shell would do. (Two things
+    remain for the caller: a program that is not found is exit code 127, one that cannot be executed 126,
+    and a script without a shebang, ENOEXEC, is run by `sh`.) `programs`: first words of simple commands,
+    as written; one that starts with `$` is a variable to be resolved. `variables`: what it reads from the
+    environment. `opaque`: why `programs` may be incomplete, or None when it is complete.
+    """
+
+    argv: tuple[str, ...] | None
+    programs: tuple[str, ...]
+    variables: tuple[str, ...]
+    opaque: str | None
+
+
+def needs_shell_builtin(word: str) -> bool:
+    """Return whether some POSIX shell treats `word`, as the first of a command, as its own."""
+    return word in _SHELL_ONLY
+
+
+def analyze(text: str) -> CommandAnalysis:
+    """Return what is certain about a command text."""
+    if _PLAIN_TEXT.fullmatch(text):
+        argv = text.split()
+        first = argv[0]
+        if first not in _SHELL_ONLY and first.rpartition("/")[2] not in _LAUNCHERS:
+            return CommandAnalysis((*argv,), (first,), (), None)
+    return _analyze_shell_text(text)
+
+
+@lru_cache(maxsize=4096)
+def _analyze_shell_text(text: str) -> CommandAnalysis:
+    argv = _quoted_words(text)
+    parsed = parse(text)
+    return CommandAnalysis(argv, parsed.programs, parsed.variables, parsed.opaque)
+
+
+def _quoted_words(text: str) -> tuple[str, ...] | None:
+    """Split words as a shell does where quotes are all the syntax that they use; else None."""
+    words: list[str] = []
+    position = _end_of_blanks(text, 0)
+    while position < len(text):
+        match = _QUOTED_WORD.match(text, position)
+        if match is None:
+            return None
+        words.append(_QUOTES.sub(lambda quoted: quoted[1] or quoted[2] or "", match[0]))
+        position = _end_of_blanks(text, match.end())
+        if position == match.end() and position < len(text):
+            return None  # a character that the shell might treat as syntax
+    if not words or not re.fullmatch(rf"{_PLAIN}+", words[0]) or words[0] in _SHELL_ONLY:
+        return None
+    return tuple(words)
+
+
+def _end_of_blanks(text: str, position: int) -> int:
+    match = _BLANKS.match(text, position)
+    return match.end() if match is not None else position
