@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from buildkit.cache.scratch import Scratch
+from buildkit.cache.scratch import Scratch, make_private_directories
 from buildkit.cache.transfer import copy_file, write_all
 from buildkit.core.digest import XXH3, Digest, digest_bytes, digest_fd, digest_function, digest_size
 
@@ -153,10 +153,13 @@ class LocalBlobStore:
             os.rename(blob.path, hidden)
         except FileNotFoundError:
             return False
-        if os.stat(hidden).st_mtime >= cutoff_s:
-            os.rename(hidden, blob.path)
-            return False
-        os.unlink(hidden)
+        try:
+            if os.stat(hidden).st_mtime >= cutoff_s:
+                os.rename(hidden, blob.path)
+                return False
+            os.unlink(hidden)
+        except FileNotFoundError:
+            pass  # old enough for another process to have swept it as a leftover
         return True
 
     def _keep(self, path: str, size: int) -> bool:
@@ -173,7 +176,7 @@ class LocalBlobStore:
         try:
             os.rename(temporary, path)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            make_private_directories(os.path.dirname(path))
             os.rename(temporary, path)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from buildkit.cache.cas import LocalBlobStore, StoredBlob
@@ -144,18 +145,20 @@ def verify(store: LocalBlobStore, index: Index, lock: FileLock) -> VerifyReport:
         sound: set[Digest] = set()
         damaged = bytes_checked = 0
         for blob in store.scan():
+            actual = None
             try:
                 actual = digest_file(blob.path, digest_function(blob.digest))
-            except FileNotFoundError:
-                continue
-            except ValueError:  # an unknown hash function: a directory that is none of ours
-                continue
+            except (FileNotFoundError, ValueError):
+                continue  # collected meanwhile; or an unknown hash function: a directory that is none of ours
+            except OSError:
+                pass  # what cannot be read is damaged
             if actual == blob.digest:
                 sound.add(blob.digest)
                 bytes_checked += digest_size(blob.digest)
             else:
                 damaged += 1
-                os.unlink(blob.path)
+                with suppress(OSError):
+                    os.unlink(blob.path)
         doomed: list[str] = []
         entries = 0
         for key, result in list(index.results()):

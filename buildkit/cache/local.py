@@ -23,7 +23,7 @@ from buildkit.cache.index import Index, NewerIndex, is_damage, is_passing, is_wr
 from buildkit.cache.lock import FileLock
 from buildkit.cache.restore import Restored, restore
 from buildkit.cache.result import ActionResult
-from buildkit.cache.scratch import Scratch
+from buildkit.cache.scratch import Scratch, make_private_directories
 from buildkit.cache.trouble import Trouble
 from buildkit.core.digest import XXH3, Digest, digest_bytes
 
@@ -165,6 +165,7 @@ class LocalCache:
         Raises RestoreError: RestoreMiss, RestoreRefused (nothing was touched), RestoreFailed. The task has
         to run then. A result that can never be restored again is forgotten.
         """
+        self._may_write()  # or what a killed restore left would stay where only restores follow it
         try:
             return restore(
                 result,
@@ -226,7 +227,12 @@ class LocalCache:
 
     def verify(self) -> VerifyReport:
         """Check every blob and every result, and delete what is damaged."""
-        return self._ask(lambda i: collecting.verify(self._store, i, self._lock())) or VerifyReport()
+
+        def run(index: Index) -> VerifyReport:
+            index.flush()
+            return collecting.verify(self._store, index, self._lock())
+
+        return self._ask(run) or VerifyReport()
 
     def stats(self) -> CacheStats:
         """Count what is in the cache."""
@@ -263,8 +269,7 @@ class LocalCache:
             return False
         if not self._writable:
             try:
-                os.makedirs(self.directory, mode=0o700, exist_ok=True)
-                os.makedirs(self._store.directory, mode=0o700, exist_ok=True)
+                make_private_directories(self._store.directory)
                 self._scratch.sweep(self._clock())
             except OSError as error:
                 self._trouble.writing_failed(error)

@@ -229,13 +229,11 @@ class _Restore:
 
     def _plan_removal(self, path: str, full: str) -> None:
         """Plan to delete a directory that stands where a file belongs: it must be empty, or all ours."""
-        found: list[str] = []
-        for directory, _, names in os.walk(full, onerror=_raise):
-            below = directory[len(full) :]
-            found.append(directory)
-            for name in (*names, *_links_to_directories(directory)):
-                if f"{path}{below}/{name}" not in self._previous:
-                    raise RestoreRefused(f"{path!r} is a directory with files in it that are not known")
+        found = [full]
+        for directory, directories, names in os.walk(full, onerror=_raise):
+            for name in directories + names:
+                if f"{path}{directory[len(full) :]}/{name}" not in self._previous:
+                    raise RestoreRefused(f"{path!r} is a directory with something in it that is not known")
                 found.append(f"{directory}/{name}")
         self._in_the_way.extend(sorted(found, reverse=True))
 
@@ -405,11 +403,6 @@ class _Restore:
         full = self._full(output.path)
         follow = output.kind is OutputKind.LINK and output.digest is not None
         return OutputEntry(output, os.stat(full) if follow else os.lstat(full), hashed_at_ns)
-
-
-def _links_to_directories(directory: str) -> list[str]:
-    """Name the symbolic links to directories, which `os.walk` lists among the directories."""
-    return [e.name for e in os.scandir(directory) if e.is_symlink() and e.is_dir()]
 
 
 def _raise(error: OSError) -> None:

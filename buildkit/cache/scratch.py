@@ -6,7 +6,8 @@ half-restored outputs, hidden files beside the targets. The directories of the l
 clear them away without searching the project.
 
 A name carries the process and its origin (machine, boot and pid namespace): only where the origin is our
-own does "there is no such pid" prove anything. For every other file an age of one hour counts as dead.
+own does "there is no such pid" prove anything. A file of another origin is dead after an hour, and one of a
+pid that does exist after a day (it may be somebody else's pid by now).
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from contextlib import suppress
 
 from buildkit.core.digest import digest_text
 
-DEAD_AFTER_S = 3600
+FOREIGN_DEAD_AFTER_S = 3600
+OWN_DEAD_AFTER_S = 24 * 3600
 _JOURNAL_SUFFIX = ".restoring"
-_NAME = re.compile(r"([0-9a-f]{16})-(\d+)(-\d+|\.restoring)")
+_NAME = re.compile(r"([0-9a-f]{16})-(\d+)-[0-9a-f]+(-\d+|\.restoring)")
 _BESIDE = re.compile(r"\..*\.bk-(\d+)-\d+\.tmp", re.DOTALL)
 _BASE_CHARACTERS = 40  # at most 160 bytes: name and suffix stay below the 255 bytes of a file name
 
@@ -27,6 +29,18 @@ _BASE_CHARACTERS = 40  # at most 160 bytes: name and suffix stay below the 255 b
 def is_restore_temporary(name: str) -> bool:
     """Tell whether a file of this name is a half-restored output, and not a thing that a task made."""
     return name.endswith(".tmp") and _BESIDE.fullmatch(name) is not None
+
+
+def make_private_directories(path: str) -> None:
+    """Make a directory and the missing ones above it, all for the user alone; no error if it exists."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+    except FileNotFoundError:
+        make_private_directories(os.path.dirname(path))
+        make_private_directories(path)
 
 
 class Scratch:
@@ -50,7 +64,7 @@ class Scratch:
             except FileExistsError:
                 continue  # left by a process that had our pid before us
             except FileNotFoundError:
-                os.makedirs(self.directory, mode=0o700)
+                make_private_directories(self.directory)
 
     def unused_path(self) -> str:
         """Return a path in the scratch directory that nobody else uses."""
@@ -94,7 +108,8 @@ class Scratch:
     def _process_prefix(self) -> str:
         pid = os.getpid()
         if pid != self._pid:  # first use, or a fork
-            self._prefix = f"{_origin()}-{pid}"
+            # The object's own number keeps two caches of one process from taking each other's files.
+            self._prefix = f"{_origin()}-{pid}-{id(self):x}"
             self._pid = pid
             self._journaled = set()
         return self._prefix
@@ -109,7 +124,7 @@ class Scratch:
             try:
                 fd = os.open(path, flags, 0o600)
             except FileNotFoundError:
-                os.makedirs(self.directory, mode=0o700)
+                make_private_directories(self.directory)
                 fd = os.open(path, flags, 0o600)
             try:
                 os.write(fd, os.fsencode(os.path.abspath(directory)) + b"\0")
@@ -120,17 +135,14 @@ class Scratch:
         self._journaled.add(directory)
 
     def _is_dead(self, origin: str, pid: int, mtime_s: float, now_s: float) -> bool:
-        if now_s - mtime_s > DEAD_AFTER_S:
-            return True
         if origin != _origin():
-            return False
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        except OSError:
-            return False  # it is there, and not ours
-        return False
+            return now_s - mtime_s > FOREIGN_DEAD_AFTER_S
+        with suppress(PermissionError):  # it is there, and not ours
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                return True
+        return now_s - mtime_s > OWN_DEAD_AFTER_S
 
     def _sweep_journal(self, journal: str, origin: str, pid: int, now_s: float) -> int:
         swept = 0
