@@ -83,6 +83,7 @@ class EventLoop:
         self._raise_signals = False
         self._closed = False
         self._wake_lock = threading.Lock()
+        self.thread_id = threading.get_ident()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -191,6 +192,10 @@ class EventLoop:
         for signum in RUN_SIGNALS:
             if signum not in self._previous and signal.getsignal(signum) is not signal.SIG_IGN:
                 self._previous[signum] = signal.signal(signum, self._note_signal)
+
+    def redeliver(self, signum: int) -> None:
+        """Tell of a signal that `interruptible` raised into task code in the next round."""
+        self._signals.append(signum)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:

@@ -16,6 +16,7 @@ from resource import struct_rusage
 
 from buildkit.core.execution import Cost
 from buildkit.engine.capture import CAPTURE_BYTES, Capture
+from buildkit.engine.drain import READ_BYTES, Drains
 from buildkit.engine.job import (
     Command,
     CommandJob,
@@ -28,11 +29,10 @@ from buildkit.engine.job import (
 )
 from buildkit.engine.log import TaskLog
 from buildkit.engine.loop import EventLoop, Timer
-from buildkit.engine.procfs import JOB_VARIABLE, own_peak_rss_bytes, peak_rss_bytes, process_clock, rss_of
+from buildkit.engine.procfs import own_peak_rss_bytes, peak_rss_bytes, process_clock, rss_of
 from buildkit.engine.spawn import Inherited, Launch, StartError, spawn
-from buildkit.engine.tree import GRACE_S, Root, TreeEnder
+from buildkit.engine.tree import GRACE_S, Root, TreeEnder, new_mark, signal_name
 
-READ_BYTES = 64 * 1024
 SAVE_OUT_BYTES = 64 * 1024 * 1024  # `save_out` is data for other tasks: whole, or an error
 _LINGER_S = 0.5  # how long a background process may keep the output of a finished command open
 _DRAIN_BYTES = 1024 * 1024  # read at the exit of a command; more than a pipe holds
@@ -56,22 +56,6 @@ def judge(text: str, status: int) -> tuple[JobStatus, int | None, int | None, st
     return JobStatus.FAILED, code, None, f"Command failed: '{text}' returned {code}"
 
 
-def signal_name(signum: int) -> str:
-    """Return the name of a signal, and for SIGKILL what it often means."""
-    try:
-        name = signal.Signals(signum).name
-    except ValueError:
-        return f"signal {signum}"
-    return f"{name}; perhaps out of memory" if signum == signal.SIGKILL else name
-
-
-def new_mark(job_id: int) -> str:
-    """Return the value of JOB_VARIABLE for a job: unique on this machine, and nested within our own."""
-    outer = os.environ.get(JOB_VARIABLE)
-    own = f"{os.getpid()}.{job_id}"
-    return f"{outer}/{own}" if outer else own
-
-
 class ProcessExecutor:
     """Runs `CommandJob`s; as many at a time as it is given."""
 
@@ -93,7 +77,7 @@ class ProcessExecutor:
         self.inherited = Inherited()
         self.may_inherit_stdin = same_group or not os.isatty(0)  # a background group that reads is stopped
         self._running: dict[int, _Running] = {}
-        self._drained: set[int] = set()  # outputs that background processes still hold
+        self.drains = Drains(loop)
         self._groups: set[int] = set()  # groups of ended jobs that still have processes which we adopted
         _fill_standard_descriptors()
 
@@ -125,10 +109,7 @@ class ProcessExecutor:
             running.alone = True  # all jobs end now: whoever's orphan it is, it goes
             running.end(JobStatus.CANCELLED)
         self.loop.run_until(lambda: not self._running)
-        for fd in self._drained:
-            self.loop.unwatch(fd)
-            os.close(fd)
-        self._drained.clear()
+        self.drains.close()
         self.ender.close()
 
     def forget(self, job_id: int, pid: int) -> None:
@@ -143,22 +124,6 @@ class ProcessExecutor:
                         pass
                 except ChildProcessError:
                     self._groups.discard(group)
-
-    def drain(self, fd: int) -> None:
-        """Read and discard from now on, so that who still writes there gets no SIGPIPE."""
-
-        def discard() -> None:
-            try:
-                data = os.read(fd, READ_BYTES)
-            except BlockingIOError:
-                return
-            if not data:
-                self._drained.discard(fd)
-                self.loop.unwatch(fd)
-                os.close(fd)
-
-        self._drained.add(fd)
-        self.loop.watch_reads(fd, discard)
 
 
 class _Running:
@@ -448,7 +413,7 @@ class _Running:
         """Leave outputs that a background process holds open to be drained."""
         for fd in self.fds.values():
             self.executor.loop.unwatch(fd)
-            self.executor.drain(fd)
+            self.executor.drains.add(fd)
         self.fds.clear()
 
     # -- what it costs

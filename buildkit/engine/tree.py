@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from buildkit.engine.loop import EventLoop, Timer
-from buildkit.engine.procfs import Process, adopt_orphans, list_processes, read_job_mark
+from buildkit.engine.procfs import JOB_VARIABLE, Process, adopt_orphans, list_processes, read_job_mark
 
 GRACE_S = 2.0
 _FIRST_LOOK_S = 0.005
@@ -70,6 +70,22 @@ def _belongs(process: Process, root: Root, read_mark: Callable[[int], str]) -> b
         return False
     mark = read_mark(process.pid)
     return mark == root.mark or mark.startswith(root.mark + "/")  # the latter: a run within the job
+
+
+def signal_name(signum: int) -> str:
+    """Return the name of a signal, and for SIGKILL what it often means."""
+    try:
+        name = signal.Signals(signum).name
+    except ValueError:
+        return f"signal {signum}"
+    return f"{name}; perhaps out of memory" if signum == signal.SIGKILL else name
+
+
+def new_mark(job_id: int) -> str:
+    """Return the value of JOB_VARIABLE for a job: unique on this machine, and nested within our own."""
+    outer = os.environ.get(JOB_VARIABLE)
+    own = f"{os.getpid()}.{job_id}"
+    return f"{outer}/{own}" if outer else own
 
 
 @dataclass(slots=True)
