@@ -253,7 +253,7 @@ def _node(component: CodeComponent, reach: Reach, unstable: str | None) -> _Node
         tuple(sorted(reach.units.values(), key=lambda unit: unit.name)),
         frozenset(reach.sites),
         reach.reads_variables,
-        unstable,
+        unstable or ("a function that imports modules by computed name" if reach.unsound else None),
     )
 
 

@@ -83,7 +83,12 @@ _REDUCED = frozenset(
     }
 )
 # Standard objects that only carry text to the outside, or the environment: known by name, not by state.
-_NAMED = frozenset({"os._Environ", "typing.TypeVar", "typing.ParamSpec", "typing.NewType", "builtins.object"})
+_NAMED = frozenset(
+    {
+        *("os._Environ", "typing.TypeVar", "typing.ParamSpec", "typing.NewType", "builtins.object"),
+        *("dataclasses._HAS_DEFAULT_FACTORY_CLASS", "dataclasses._MISSING_TYPE"),
+    }
+)
 # Builtin types that a class may extend, and how an instance's own content is read past overrides.
 _CONTENT: dict[type, Callable[[object], object]] = {
     dict: lambda value: dict(dict.items(value)),  # type: ignore[arg-type] # chosen by the class's bases
@@ -109,7 +114,7 @@ _STANDARD: dict[str, Callable[[Any], object]] = {
     "argparse.Namespace": vars,
     "string.Template": lambda value: value.template,
     "array.array": lambda value: (value.typecode, value.tobytes()),
-    "collections._tuplegetter": lambda value: value.__reduce__()[1][0],  # the position of a field
+    "_collections._tuplegetter": lambda value: value.__reduce__()[1][0],  # the position of a field
 }
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import enum
 import functools
 import importlib
+import logging
 import os
 import pathlib
 import sqlite3
@@ -14,7 +17,7 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -375,6 +378,44 @@ def test_the_reason_names_the_path_to_the_value(project: Project) -> None:
 def test_imports_by_computed_name_are_unsound(project: Project) -> None:
     project.write(dodo_x="import importlib\ndef build(name='x'):\n    return importlib.import_module(name)\n")
     assert "by computed name" in (project.take().unsound or "")
+
+
+class Pair(NamedTuple):
+    first: int
+    second: int = 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Record:
+    items: list[int] = dataclasses.field(default_factory=list)
+
+
+def test_common_library_constructs_have_a_fingerprint() -> None:
+    @contextlib.contextmanager
+    def opened() -> Iterator[None]:
+        yield
+
+    @functools.lru_cache
+    def cached() -> int:
+        return 1
+
+    log = logging.getLogger("x")
+
+    async def build() -> object:
+        with opened():
+            log.info("x")
+        return Pair(1), Record(), cached()
+
+    assert fingerprint(build, Pair(1), Record([1])).unsound is None
+    assert fingerprint(build, Pair(1)) != fingerprint(build, Pair(2))
+    assert fingerprint(build, Record([1])) != fingerprint(build, Record([2]))
+
+
+def test_imports_by_computed_name_are_found_inside_of_constants(project: Project) -> None:
+    project.write(
+        dodo_x="from importlib import import_module\nSTEPS = [import_module]\ndef build():\n    STEPS\n"
+    )
+    assert "computed name" in (project.take().unsound or "")
 
 
 def test_cycles_end() -> None:
