@@ -65,7 +65,7 @@ _LAUNCHERS: dict[str, tuple[frozenset[str], frozenset[str], int]] = {
         0,
     ),
 }
-_ATTACHED = re.compile(r"-[a-zA-Z][A-Za-z0-9./{}%_\\]+|--[a-z-]+=.*|-\d+")
+_ATTACHED = re.compile(r"-[a-zA-Z][A-Za-z0-9./{}%_\\]+|--[a-z-]+=.*")
 _UNFOLLOWED = frozenset({"busybox", "parallel", "ssh", "chroot", "flock", "strace", "watch", "script", "su"})
 _EXECUTORS = frozenset({"-exec", "-execdir", "-ok", "-okdir"})
 
@@ -419,8 +419,10 @@ class _Simple:
         index = start + 1
         while index < len(self._words):
             word = self._words[index]
-            if word.expansion is not Expansion.NONE and word.text.startswith(("-", "$")) and operands == 0:
-                break
+            if word.expansion is not Expansion.NONE and word.assigns is None:
+                # It may become options, assignments, or several words.
+                self._found.unclear(f"what '{name}' starts is computed")
+                return
             if word.text == "--":
                 index += 1
                 break
@@ -429,14 +431,11 @@ class _Simple:
                     self._found.unclear("it changes PATH")
             elif word.text in valued:
                 index += 1
-            elif word.text in flags or (word.text[:2] in valued and _ATTACHED.fullmatch(word.text)):
-                pass
-            elif name == "nice" and re.fullmatch(r"-\d+", word.text):
+            elif word.text in flags or _is_attached(name, word.text, valued):
                 pass
             elif word.text.startswith("-"):
-                if not (_ATTACHED.fullmatch(word.text) and word.text.partition("=")[0] in valued):
-                    self._found.unclear(f"the option '{word.text}' of '{name}' is not known here")
-                    return
+                self._found.unclear(f"the option '{word.text}' of '{name}' is not known here")
+                return
             else:
                 break
             index += 1
@@ -461,6 +460,14 @@ class _Simple:
             if word.text not in ("-e", "-u", "-x", "-eu", "-ex", "-eux", "-f"):
                 break
         self._found.unclear("a shell that reads commands from its input")
+
+
+def _is_attached(launcher: str, option: str, valued: frozenset[str]) -> bool:
+    """Return whether an option holds its value itself: `-n1`, `--signal=9`, `nice -5`."""
+    if launcher == "nice" and re.fullmatch(r"-\d+", option):
+        return True
+    known = option[:2] in valued or option.partition("=")[0] in valued
+    return known and _ATTACHED.fullmatch(option) is not None
 
 
 def _is_environment(text: str, found: _Found) -> bool:

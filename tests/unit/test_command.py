@@ -114,6 +114,7 @@ def test_builtins_and_reserved_words_need_the_shell(word: str) -> None:
         ("time -p a", "a"),
         ("nohup a &", "nohup a"),
         ("nice -n 5 a", "nice a"),
+        ("nice -5 a; timeout --signal=9 3 b; xargs -n1 c", "nice a timeout b xargs c"),
         ("timeout -k 1 5 a b", "timeout a"),
         ("sudo -u bob a", "sudo a"),
         ("x | xargs -n 1 a", "x xargs a"),
@@ -146,7 +147,7 @@ def test_programs_are_the_first_words_of_simple_commands(text: str, programs: st
         *("trap 'a' EXIT", "[[ a ]] && b", "function f { a; }", "diff <(a) <(b)", "X=1; $X", "env -S 'a b'"),
         *("a 'b", "a $'b'", "cat <<EOF\n$(a)\nEOF", "cat <<EOF\nx", "done", "a )", "a;; b", "$((a) ; b)"),
         *("parallel a", "echo ${!X}", "a && f() { b; }", "for i in x; do a", "case x in a) b", "echo $(a"),
-        *("ssh host a", "{a,b} c", "''"),
+        *("ssh host a", "env $X a", "timeout $T a", "nice --what a", "{a,b} c", "''"),
     ],
 )
 def test_what_cannot_be_known_is_opaque(text: str) -> None:
