@@ -199,8 +199,8 @@ def test_an_edited_header_compiles_what_includes_it_and_nothing_else(c_program: 
 def test_an_edit_that_matters_reaches_the_tests(c_program: Project) -> None:
     header = c_program.read("include/settings.h")
     c_program.write("include/settings.h", header.replace("LENGTH 32", "LENGTH 3"))
-    result = c_program.run("-n", "auto", "--continue", check=1)
-    assert compiled(result) == ["compile:main", "compile:words", "link", "test:empty", "test:rain"]
+    result = c_program.run("-n", "auto", check=1)
+    assert {"compile:main", "compile:words", "link", "test:rain"} <= set(compiled(result)), result
     assert "-   1 asks\n" in result.output, result
 
 
@@ -246,7 +246,7 @@ def test_an_edited_test_file_leaves_the_other_gates_alone(tmp_path: Path) -> Non
     project = new_project(QUALITY_GATES, tmp_path)
     build(project, QUALITY_GATES)
     test = project.read("tests/test_cart.py")
-    project.write("tests/test_cart.py", test.replace("count=3", "count=3  # apples"))
+    project.write("tests/test_cart.py", test.replace("count=3)", "count=3)  # apples"))
     result = build(project, QUALITY_GATES)
     assert sorted(result.executed) == ["format", "style", "tests:cart", "types"], result
 
