@@ -413,7 +413,7 @@ def test_common_library_constructs_have_a_fingerprint() -> None:
 
 def test_imports_by_computed_name_are_found_inside_of_constants(project: Project) -> None:
     project.write(
-        dodo_x="from importlib import import_module\nSTEPS = [import_module]\ndef build():\n    return STEPS\n"
+        dodo_x="from importlib import import_module\nS = [import_module]\ndef build():\n    return S\n"
     )
     assert "computed name" in (project.take().unsound or "")
 
