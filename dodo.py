@@ -4,7 +4,10 @@ import re
 import sys
 from pathlib import Path
 
-DOIT_CONFIG = {"default_tasks": ["lint", "format", "types", "layers", "docs", "wheel", "unit"]}
+DOIT_CONFIG = {
+    "default_tasks": ["lint", "format", "types", "layers", "docs", "wheel", "unit"],
+    "continue": True,  # show all complaints in one go
+}
 
 GENERATED = {"__pycache__", "build", ".buildkit", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 
@@ -27,8 +30,8 @@ EXAMPLES = files("examples")
 DOCS = [*files("docs"), "README.md", "CHANGELOG.md"]
 EVERYTHING = [*PACKAGE, *BENCHMARKS, *TESTS, *EXAMPLES, *DOCS, "dodo.py", "Makefile", "LICENSE", CONFIG]
 MODULES = [path for path in PACKAGE if path.endswith(".py")]
-# What several test files share: a change of it runs them all.
-SHARED = [path for path in TESTS if not Path(path).name.startswith("test_")]
+# What several test files share, and their data: a change of it runs them all.
+SHARED = [path for path in files("tests") if not Path(path).match("test_*.py")]
 
 
 def module(*words):

@@ -1,8 +1,9 @@
 """The tutorial and the README show what really happens: their commands are run, and their output compared.
 
-In a page, a block ```python whose first line is `# NAME` is a file, and a block ```console is a session:
-lines with `$ ` are commands, the others what they print. A line `...` stands for any lines. Durations and
-sizes may differ, and so may the order of lines, since tasks run side by side.
+In a page, a block ```python whose first line is `# NAME` is a file (or its end, with `# NAME (appended)`),
+and a block ```console is a session: lines with `$ ` are commands, the others what they print. A line `...`
+stands for any lines. Times, sizes and folders may differ, and so may the order of lines, since tasks run
+side by side.
 """
 
 from __future__ import annotations
@@ -25,17 +26,25 @@ from .test_examples import C_PROGRAM, copy
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # What differs from run to run or from machine to machine.
-MEASURED = re.compile(r"\b\d+(?:\.\d+)?(?: ?(?:ms|s|min|h|[kMG]i?B|B|%))(?!\w)")
+MEASURED = re.compile(
+    r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b|\b\d+(?:\.\d+)?(?: (?:ms|s|min|h|[KMG]i?B|B)\b|%)|[-+]\d+%"
+)
 
 pytestmark = pytest.mark.skipif(os.environ.get(BOTH_STOCK) == "1", reason="says what buildkit adds to doit")
 
 
 @dataclass(frozen=True)
 class File:
-    """A file that the reader is told to write."""
+    """A file that the reader is told to write, or what comes to its end."""
 
     name: str
     text: str
+    appended: bool
+
+    def write(self, folder: Path) -> None:
+        """Do as the reader does."""
+        with open(folder / self.name, "a" if self.appended else "w", encoding="utf-8") as file:
+            file.write(self.text)
 
 
 @dataclass(frozen=True)
@@ -53,13 +62,13 @@ def steps(page: Path) -> Iterator[File | Command]:
             for session in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
                 command, *printed = session.splitlines()
                 yield Command(command, tuple(printed))
-        elif heading := re.match(r"# (\S+\.\w+)\n", block):
-            yield File(heading[1], block)
+        elif heading := re.match(r"# (\S+\.\w+)( \(appended\))?\n", block):
+            yield File(heading[1], block, appended=heading[2] is not None)
 
 
 def comparable(line: str) -> str:
-    """Return a line without what is measured, and with single spaces."""
-    return re.sub(r"[ \t-]{2,}", " ", MEASURED.sub("N", line)).strip()
+    """Return a line without what is measured, and without what lays out a table."""
+    return re.sub(r" {2,}|-{3,}|\S*/bin/", " ", MEASURED.sub("N", line)).strip()
 
 
 def assert_printed(command: Command, output: str) -> None:
@@ -89,7 +98,7 @@ def follow(page: Path, folder: Path, env: dict[str, str]) -> int:
     count = 0
     for step in steps(page):
         if isinstance(step, File):
-            (folder / step.name).write_text(step.text)
+            step.write(folder)
             continue
         if step.text.startswith(("pip install ", "python -m pip install ", "cd ", "make")):
             continue
