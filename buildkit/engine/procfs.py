@@ -101,15 +101,10 @@ def read_job_mark(pid: int) -> str:
     """Return the job that the process was started for, or an empty string when it does not say."""
     if not _LINUX:
         return _read_job_mark_psutil(pid)
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            environment = file.read()
-    except OSError:
-        return ""  # it ended, or belongs to somebody else
-    at = 0 if environment.startswith(_MARK) else environment.find(b"\0" + _MARK) + 1
-    if at == 0 and not environment.startswith(_MARK):
-        return ""
-    return environment[at + len(_MARK) :].partition(b"\0")[0].decode("ascii", "replace")
+    for entry in _read(f"/proc/{pid}/environ").split(b"\0"):
+        if entry.startswith(_MARK):
+            return entry[len(_MARK) :].decode("ascii", "replace")
+    return ""
 
 
 def _read_job_mark_psutil(pid: int) -> str:
@@ -127,21 +122,24 @@ def peak_rss_bytes(pid: int) -> int | None:
         return None  # the rusage of wait4 has to do
     peak = None
     pids = [pid]
-    for seen in range(_MOST_SAMPLED):
-        if seen >= len(pids):
-            break
-        try:
-            with open(f"/proc/{pids[seen]}/status", "rb") as file:
-                status = file.read()
-            with open(f"/proc/{pids[seen]}/task/{pids[seen]}/children", "rb") as file:
-                pids += map(int, file.read().split())
-        except OSError:
-            continue  # it ended, or the kernel lacks CONFIG_PROC_CHILDREN
-        finally:
-            found = status.find(b"VmHWM:") if seen < len(pids) else -1
-            if found >= 0:
-                peak = max(peak or 0, int(status[found + 6 :].split(None, 1)[0]) * 1024)
+    for member in pids:  # grows while it is walked
+        status = _read(f"/proc/{member}/status")
+        found = status.find(b"VmHWM:")
+        if found >= 0:
+            peak = max(peak or 0, int(status[found + 6 :].split(None, 1)[0]) * 1024)
+        if len(pids) < _MOST_SAMPLED:
+            # Empty where the kernel lacks CONFIG_PROC_CHILDREN: then the first process has to do.
+            pids += map(int, _read(f"/proc/{member}/task/{member}/children").split())
     return peak
+
+
+def _read(path: str) -> bytes:
+    """Return what the file says; nothing when the process has ended or belongs to somebody else."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def own_peak_rss_bytes() -> int:

@@ -97,7 +97,10 @@ def _spawn(launch: Launch) -> int:
         actions.append((os.POSIX_SPAWN_DUP2, launch.stderr, 2))
     program = launch.argv[0]
     if "/" not in program and launch.env.get(b"PATH") != os.environb.get(b"PATH"):
-        program = _find(launch) or program
+        found = _find(launch)
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
+        program = found
     run = os.posix_spawn if "/" in program else os.posix_spawnp
     if launch.own_group:
         return run(program, launch.argv, launch.env, file_actions=actions, setpgroup=0, setsigdef=_RESET)
