@@ -27,8 +27,6 @@ _REPLACED = {
 }
 _ADDED = ("report", "explain", "graph", "cache")
 
-_told = False  # that we step aside; once per process is enough
-
 
 def __getattr__(attribute: str) -> Any:
     """Return the command class behind an entry point."""
@@ -62,10 +60,8 @@ def _stands_aside(attribute: str) -> bool:
     from buildkit.core.config import switched_off
     from buildkit.core.errors import ConfigError
 
-    global _told
     if sys.platform == "win32":
-        if not _told and attribute == "run":
-            _told = True
+        if attribute == "run":  # doit asks for it once
             sys.stderr.write("buildkit: does not run on Windows yet; stock doit runs instead\n")
         return True
     try:

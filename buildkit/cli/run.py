@@ -20,6 +20,7 @@ from doit.task import Stream
 
 from buildkit.cli.tasks import TaskCommand, action_expansion, tell_wait
 from buildkit.core.errors import StateError
+from buildkit.core.plan import Plan
 from buildkit.engine.machine import Machine, parse_width
 from buildkit.frontend.console import BuildkitReporter
 from buildkit.frontend.definitions import unknown_task
@@ -53,9 +54,11 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
     """doit's `run` with content hashes, a cache and real parallelism."""
 
     name = "run"
-    cmd_options = tuple(
-        opt_num_process if option["name"] == "num_process" else option for option in DoitRun.cmd_options
-    ) + (opt_no_wait,)
+    cmd_options = (
+        *(option for option in DoitRun.cmd_options if option["name"] != "num_process"),
+        opt_num_process,
+        opt_no_wait,
+    )
 
     def get_reporters(self) -> Any:
         """Return doit's reporters; the default one also tells of restores."""
@@ -112,6 +115,10 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
             expansion=action_expansion(),
             locate=self.definitions().locate,
         )
+        # Everything that can be wrong with the definition is found before anything is written.
+        tasks = self.control.tasks
+        planned = [planner.plan(task, known=tasks.get) for task in tasks.values()]
+        plan = Plan(planned, self.control.selected_tasks)
         self._lock = ProjectLock(root)
         self._lock.acquire(wait=not no_wait, on_wait=tell_wait, argv=tuple(sys.argv))
         self._workspace = Workspace(root, os.environ, read_only=False)
@@ -124,6 +131,7 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
             session = Session(
                 self._workspace,
                 self.control,
+                plan,
                 options=options,
                 machine=machine,
                 planner=planner,

@@ -42,6 +42,7 @@ class Facts:
     has_dependencies: bool = True  # inputs, or uptodate items with an opinion
     always: bool = False  # doit -a
     outputs_are_the_users: bool = False  # only run_once or True say when it runs: edits of outputs stay
+    vouched: bool = False  # no inputs, and every check says yes: doit then needs no record
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,9 @@ def decide(facts: Facts) -> Verdict:
         must_run.append(Reason(ReasonKind.FORGOTTEN))
     if must_run:
         return Verdict(Course.RUN, tuple(must_run))
+    recorded = facts.status is RecordStatus.OK
+    if facts.vouched and not recorded and not facts.outputs_missing:
+        return _UP_TO_DATE
     if facts.status is RecordStatus.NONE:
         return Verdict(Course.REUSE, (Reason(ReasonKind.NEVER_RUN),))
     if facts.status is RecordStatus.FAILED:

@@ -7,6 +7,7 @@ What belongs here: collecting facts, with as little reading as possible. The rul
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from buildkit.core.key import ActionKey, Component, action_key, compare, secret_
 from buildkit.core.plan import CheckKind, Plan, Task, TaskKind
 from buildkit.core.tools import ToolResolver
 from buildkit.engine.host import CheckAnswer, Host
-from buildkit.engine.outputs import AS_RECORDED, compare_outputs, decode_outputs
+from buildkit.engine.outputs import AS_RECORDED, OutputsSeen, compare_outputs, decode_outputs
 from buildkit.engine.values import ValueMissingError, ValueTable
 from buildkit.state.traces import FAILED, FORGOTTEN, OK, Trace, TraceStore
 
@@ -82,7 +83,9 @@ class Judge:
 
     def _digest_of_tool(self, path: str) -> str:
         seen = self._table.current(path)
-        return "missing" if seen is None else seen.digest
+        if seen is None:
+            raise FileNotFoundError(path)
+        return seen.digest
 
     def tools_may_have_changed(self) -> None:
         """Resolve programs again: a task has made a file that commands may name."""
@@ -96,6 +99,7 @@ class Judge:
         """
         answers = self._host.ask(task) if _has_opaque(task) else ()
         failed, opinions = self._ask_checks(task, answers)
+        vouched = opinions and not failed and not task.inputs and _needs_no_record(task)
         trace = self._traces.get(task.name)
         status = RecordStatus.NONE if trace is None or trace.action_key is None else RecordStatus.OK
         if trace is not None and trace.status != OK:
@@ -114,6 +118,8 @@ class Judge:
                 seen_outputs = compare_outputs(task.outputs, recorded, self._table, self._root)
             if not same:
                 differences = self._differences(task, components, inputs)
+        elif vouched and task.outputs:
+            seen_outputs = OutputsSeen(missing=tuple(path for path in task.outputs if not os.path.exists(path)))
         facts = Facts(
             status=status,
             key_is_recorded=same,
@@ -124,6 +130,7 @@ class Judge:
             has_dependencies=bool(task.inputs or opinions or task.kind is TaskKind.GROUP),
             always=self._always,
             outputs_are_the_users=not task.inputs and _only_says_once(task),
+            vouched=vouched,
         )
         return Judgement(decide(facts), key, components or (), inputs, trace)
 
@@ -164,8 +171,6 @@ class Judge:
         return f"Dependent file '{path}' does not exist.{_place(task)}{self._suggest(path)}"
 
     def _suggest(self, path: str) -> str:
-        import os  # only on the way to an error message
-
         directory = os.path.dirname(path)
         try:
             siblings = os.listdir(os.path.join(self._root, directory))
@@ -304,6 +309,10 @@ def _only_says_once(task: Task) -> bool:
         check.kind is CheckKind.ONCE or (check.kind is CheckKind.CONSTANT and check.value == "1")
         for check in task.checks
     )
+
+
+def _needs_no_record(task: Task) -> bool:
+    return all(check.kind in (CheckKind.CONSTANT, CheckKind.OPAQUE) for check in task.checks)
 
 
 def _place(task: Task) -> str:

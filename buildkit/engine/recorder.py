@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from _md5 import md5  # hashlib would load OpenSSL for what is doit's own format, and no security
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -101,8 +102,9 @@ class Recorder:
 
         UnsavableValuesError where the values are no JSON: the task then counts as failed.
         """
-        values_json, result_json = _as_json(task, values), _result_json(result)
-        self._values.saved(task.name, values, result)
+        kept_result = _kept_result(result)
+        values_json, result_json = _as_json(task, values), json.dumps(kept_result, default=repr)
+        self._values.saved(task.name, values, kept_result)
         trouble = self._moved_inputs(task, judgement)
         entries, capture_trouble, reason = self._capture(task, judgement, before, store=trouble is None)
         for entry in entries:
@@ -342,16 +344,14 @@ def _as_json(task: Task, values: Mapping[str, object]) -> str:
         ) from None
 
 
-def _result_json(result: object) -> str:
-    """Return doit's result: falsy results are not saved, texts are saved by their hash."""
+def _kept_result(result: object) -> object:
+    """Return a result as doit saves it: falsy ones not at all, texts by their hash."""
     if not result:
-        return "null"
+        return None
     if isinstance(result, dict):
-        return json.dumps(result, default=repr)
-    import hashlib  # doit's own format, kept so that values read the same
-
+        return result
     text = str(result).encode("utf-8", "surrogateescape")
-    return json.dumps(hashlib.md5(text, usedforsecurity=False).hexdigest())
+    return md5(text, usedforsecurity=False).hexdigest()
 
 
 def _size(output: OutputFile) -> int:

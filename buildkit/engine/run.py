@@ -212,9 +212,7 @@ class Run:
         if judgement is None:
             self._emit(events.Judged(task))
         if node.ignored or self._ignored(task.name):
-            execution = self._execution(node, Decision.IGNORED, Reason(ReasonKind.IGNORED, tuple(node.ignored)))
-            self._finish(node, execution)
-            self._emit(events.Ignored(task, execution))
+            self._ignore(node)
         elif node.bad:
             self._fail(node, Failure(FailureKind.UNMET, " ".join(node.bad)), Decision.UPSTREAM_FAILED)
         elif task.kind is TaskKind.GROUP:
@@ -224,6 +222,11 @@ class Run:
             self._emit(events.Succeeded(task, None, execution))
         else:
             self._act(node, self._judge.judge(task))
+
+    def _ignore(self, node: Node) -> None:
+        execution = self._execution(node, Decision.IGNORED, Reason(ReasonKind.IGNORED, tuple(node.ignored)))
+        self._finish(node, execution)
+        self._emit(events.Ignored(node.task, execution))
 
     def _extend(self, node: Node) -> bool:
         """Let the frontend work out a dynamic task; return whether it can be judged now."""
@@ -240,7 +243,7 @@ class Run:
             return False
         if extension.task.dynamic:  # what it waits for now is done already, and may say more
             return self._extend(node)
-        return not node.bad and not node.ignored or self._rejudge(node)
+        return (not node.bad and not node.ignored) or self._rejudge(node)
 
     def _rejudge(self, node: Node) -> bool:
         """Judge a node again whose new dependencies have already failed."""
@@ -266,9 +269,7 @@ class Run:
 
     def _after_setup(self, node: Node, judgement: Judgement) -> None:
         if node.ignored:
-            execution = self._execution(node, Decision.IGNORED, Reason(ReasonKind.IGNORED, tuple(node.ignored)))
-            self._finish(node, execution)
-            self._emit(events.Ignored(node.task, execution))
+            self._ignore(node)
             return
         if node.task.setup:
             known = judgement.key
@@ -408,7 +409,8 @@ class Run:
             self._finish(node, execution)
             return
         execution.log_path = self._keep_log(task, outcome)
-        kind = FailureKind.ERROR if outcome.status in (JobStatus.ERROR, JobStatus.LOST) else FailureKind.FAILED
+        broken = outcome.status in (JobStatus.ERROR, JobStatus.LOST)
+        kind = FailureKind.ERROR if broken else FailureKind.FAILED
         self._fail(node, Failure(kind, outcome.message), decision, outcome=outcome, execution=execution)
 
     def _fail(

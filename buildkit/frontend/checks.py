@@ -29,11 +29,11 @@ def describe_checks(task: DoitTask) -> tuple[Check, ...]:
     )
 
 
-def _is_getargs(task: DoitTask, item: object) -> bool:
+def _is_getargs(task: DoitTask, item: Any) -> bool:
     """Whether doit added this result_dep for `getargs`: the values themselves are then in the key."""
-    return type(item) is result_dep and item.setup_dep and any(
-        source == item.dep_name for source, _key in task.getargs.values()
-    )
+    if type(item) is not result_dep or not item.setup_dep:
+        return False
+    return any(source == item.dep_name for source, _key in task.getargs.values())
 
 
 def _describe(item: Any, *, from_getargs: bool) -> Check | None:

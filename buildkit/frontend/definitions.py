@@ -70,7 +70,8 @@ def unknown_task(error: InvalidCommand, control: Any) -> InvalidCommand:
     """Return the error with a suggestion, where it is about an unknown name."""
     if error.not_found is None:
         return error
-    return UnknownTaskError(error.not_found, did_you_mean(error.not_found, [*control.tasks, *control.targets]))
+    known = [*control.tasks, *control.targets]
+    return UnknownTaskError(error.not_found, did_you_mean(error.not_found, known))
 
 
 def loading_error(error: BaseException, root: str) -> PlanError:

@@ -95,7 +95,7 @@ class DoitHost:
             planned._replace(
                 waits=(*planned.waits, *sorted(done)),
                 calc_deps=tuple(sorted(more)),
-                dynamic=bool(more) or doit_task.loader is not None and bool(doit_task.loader),
+                dynamic=bool(more or doit_task.loader),
             )
         )
 

@@ -28,6 +28,7 @@ from buildkit.frontend.checks import describe_checks
 
 _INTERACTIVE = (LongRunning, Interactive, PythonInteractiveAction)
 _COMMAND_OPTIONS = frozenset({"cwd", "env"})
+_PLAIN = (str, int, float, bool, list, type(None))
 _NO_PARTS: tuple[Component, ...] = (("platform", f"{sys.platform} {platform.machine()}"),)
 
 
@@ -83,7 +84,7 @@ class Planner:
             common["getargs"] = tuple(
                 GetArg(name, source, key) for name, (source, key) in task.getargs.items()
             )
-        if not task._actions:
+        if not task._actions and not (task.file_dep or task.targets or task.uptodate):
             return Task(kind=TaskKind.GROUP, **common)
         return self._with_actions(task, settings, common)
 
@@ -117,9 +118,11 @@ class Planner:
         programs = dict.fromkeys(settings.tools)
         reasons: list[str] = []
         checks = common.get("checks", ())
-        for check in checks:
-            if check.kind is CheckKind.CONFIG:
-                parts.append(("config:" + check.name, secret_digest(check.value)))
+        parts.extend(
+            ("config:" + check.name, secret_digest(check.value))
+            for check in checks
+            if check.kind is CheckKind.CONFIG
+        )
         if not settings.cache:
             reasons.append("its meta says cache=False")
         if capture is not True:
@@ -128,7 +131,7 @@ class Planner:
         if opaque:
             reasons.append(f"its uptodate check {opaque[0]} cannot be put into a key")
         options = self._options(task, parts)
-        actions = self._commands(task, parts, environment, programs, options)
+        actions = self._commands(task, parts, environment, programs, options, reasons)
         uses_changed = any("changed" in (action.text or "") for action in actions or ())
         if actions is None:
             reasons.extend(self._hosted(task, parts, environment, programs))
@@ -169,6 +172,7 @@ class Planner:
         environment: dict[str, None],
         programs: dict[str, None],
         options: Mapping[str, Any],
+        reasons: list[str],
     ) -> list[CommandAction] | None:
         """Return the actions as commands, or None when one of them needs doit to run it."""
         commands: list[CommandAction] = []
@@ -181,7 +185,7 @@ class Planner:
             if action is None:
                 return None
             mine.append(("command:" + str(number + 1), _describe_command(action)))
-            self._analyse(action, environment, programs, mine)
+            self._analyse(action, environment, programs, mine, reasons)
             commands.append(action)
         parts.extend(mine)
         return commands
@@ -221,12 +225,13 @@ class Planner:
             return action._replace(expansion="")
         if action.expansion == "new" and "{" not in text and "}" not in text:
             return action._replace(expansion="")
-        if not all(isinstance(value, (str, int, float, bool, type(None), list)) for value in options.values()):
+        if not all(isinstance(value, _PLAIN) for value in options.values()):
             return None  # a typed option: only doit has the object
         if task.getargs or task.calc_dep or "changed" in text:
             return action
         try:
-            return action._replace(text=expand(text, action.expansion, placeholders(task, options)), expansion="")
+            filled = expand(text, action.expansion, placeholders(task, options))
+            return action._replace(text=filled, expansion="")
         except Exception:
             return action  # the run reports it, as doit does, when it comes to this action
 
@@ -236,6 +241,7 @@ class Planner:
         environment: dict[str, None],
         programs: dict[str, None],
         parts: list[Component],
+        reasons: list[str],
     ) -> None:
         if action.env is not None:
             for name, value in action.env:
@@ -247,11 +253,7 @@ class Planner:
         if not action.shell:
             programs[action.text] = None
             return
-        analysis = command_text.analyze(action.text)
-        for name in analysis.programs:
-            programs[name] = None
-        for name in analysis.variables:
-            environment[name] = None
+        _note_text(action.text, environment, programs, reasons)
 
     def _hosted(
         self,
@@ -290,9 +292,7 @@ class Planner:
         raw = action._action
         if isinstance(raw, str):
             parts.append(("command:" + label, raw))
-            analysis = command_text.analyze(raw)
-            programs.update(dict.fromkeys(analysis.programs))
-            environment.update(dict.fromkeys(analysis.variables))
+            _note_text(raw, environment, programs, reasons)
             if "changed" in raw:
                 programs["hosted:changed"] = None
         elif isinstance(raw, list):
@@ -326,9 +326,8 @@ class Planner:
         reasons: list[str],
     ) -> None:
         found = self._code.fingerprint(function, args, kwargs)
-        for component in found.components:
-            parts.append((f"code:{component.name}" if label == "1" else f"code:{component.name} ({label})",
-                          component.digest))  # fmt: skip
+        suffix = "" if label == "1" else f" ({label})"
+        parts.extend((f"code:{one.name}{suffix}", one.digest) for one in found.components)
         if found.unsound:
             reasons.append(found.unsound)
 
@@ -351,6 +350,17 @@ def expand(text: str, expansion: str, values: Mapping[str, Any]) -> str:
     if expansion == "both":
         return text.format(**values) % values
     return text
+
+
+def _note_text(
+    text: str, environment: dict[str, None], programs: dict[str, None], reasons: list[str]
+) -> None:
+    """Note what a command line for the shell depends on; what cannot be told makes it uncacheable."""
+    analysis = command_text.analyze(text)
+    programs.update(dict.fromkeys(analysis.programs))
+    environment.update(dict.fromkeys(analysis.variables))
+    if analysis.opaque:
+        reasons.append(f"its programs are not known: {analysis.opaque}")
 
 
 def _words(raw: Sequence[Any]) -> tuple[str, ...] | None:

@@ -152,6 +152,8 @@ class LiveOutput:
 
     def __init__(self, *, parallel: bool) -> None:
         self._parallel = parallel
+        # As they are now: actions in this process put others in their place while they run.
+        self._targets: dict[int, TextIO] = {1: sys.stdout, 2: sys.stderr}
         self._partial: dict[tuple[str, int], bytes] = {}
 
     def write(self, task: str, stream: int, data: bytes, verbosity: int) -> None:
@@ -163,7 +165,7 @@ class LiveOutput:
             if rest:
                 self._partial[task, stream] = rest
             data = whole + newline
-        _print(stream, data)
+        self._print(stream, data)
 
     def finish(self, task: str, log: TaskLog, verbosity: int) -> None:
         """Show what was held back of a task."""
@@ -172,35 +174,35 @@ class LiveOutput:
         if verbosity < 2:
             for stream, data in log.frames():
                 if _shown(stream, verbosity):
-                    _print(stream, data)
+                    self._print(stream, data)
             return
         for stream in (1, 2):
             rest = self._partial.pop((task, stream), b"")
             if rest:
-                _print(stream, rest + b"\n")
+                self._print(stream, rest + b"\n")
 
     def replay(self, log: TaskLog, verbosity: int) -> None:
         """Show the log of a task that did not run, harmless to a terminal."""
         for stream, data in log.frames():
             if _shown(stream, verbosity):
-                _print(stream, sanitize(data))
+                self._print(stream, sanitize(data))
+
+
+    def _print(self, stream: int, data: bytes) -> None:
+        if not data:
+            return
+        target = self._targets[stream]
+        buffer = getattr(target, "buffer", None)
+        try:
+            if buffer is not None:
+                target.flush()
+                buffer.write(data)
+                buffer.flush()
+            else:  # somebody has put a text stream in its place, for instance doit's json reporter
+                target.write(data.decode("utf-8", "replace"))
+        except BrokenPipeError:
+            pass  # nobody is listening any more; the build goes on
 
 
 def _shown(stream: int, verbosity: int) -> bool:
     return verbosity >= (2 if stream == 1 else 1)
-
-
-def _print(stream: int, data: bytes) -> None:
-    if not data:
-        return
-    target: TextIO = sys.stdout if stream == 1 else sys.stderr
-    buffer = getattr(target, "buffer", None)
-    try:
-        if buffer is not None:
-            target.flush()
-            buffer.write(data)
-            buffer.flush()
-        else:  # somebody has put a text stream in its place, for instance doit's json reporter
-            target.write(data.decode("utf-8", "replace"))
-    except BrokenPipeError:
-        pass  # nobody is listening any more; the build goes on

@@ -63,6 +63,7 @@ class Session:
         self,
         workspace: Workspace,
         control: TaskControl,
+        plan: Plan,
         *,
         options: SessionOptions,
         machine: Machine,
@@ -87,7 +88,7 @@ class Session:
             stream=stream,
             retire_workers=self._retire_workers,
         )
-        self._plan = Plan([self._host.plan(task) for task in control.tasks.values()], control.selected_tasks)
+        self._plan = plan
         self._sink = sink(control.tasks)
         self._run_id: int | None = None
         self._history: History | None = None
@@ -144,7 +145,8 @@ class Session:
         totals = self._execute(judge, recorder)
         for path in recorder.settle():
             workspace.warn(
-                f"output '{path}' of task '{recorder.written[path]}' was changed by something else during the run"
+                f"output '{path}' of task '{recorder.written[path]}' was changed by something else "
+                "while the run went on"
             )
         self._end(totals, started_ns)
         return totals

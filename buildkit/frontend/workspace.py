@@ -38,9 +38,11 @@ class Workspace:
         self.environ = environ
         self.warn = warn or warn_on_stderr
         self.settings: Settings = load_settings(root)
-        self.connection: sqlite3.Connection | None = open_database(
-            root, warn=self.warn, read_only=read_only
-        )
+        self.connection: sqlite3.Connection | None
+        if read_only:
+            self.connection = open_database(root, warn=self.warn, read_only=True)
+        else:
+            self.connection = open_database(root, warn=self.warn)
         self._load(read_only=read_only)
         self.cache: LocalCache | None = None
         if self.settings.cache:
