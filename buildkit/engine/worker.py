@@ -14,7 +14,7 @@ import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn, TextIO, cast
+from typing import BinaryIO, NoReturn, TextIO, cast
 
 from buildkit.core.execution import Cost
 from buildkit.engine.job import JobStatus, RunnerReply
@@ -106,17 +106,16 @@ class _Streams:
         sys.stderr = self.err
 
     def end(self) -> None:
-        """Send everything on its way before the answer."""
+        """Send on what is still buffered, in the parent's own streams too."""
         for stream in (self.out, self.err, sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
             with suppress(ValueError, OSError, AttributeError):  # closed or replaced by the job
                 cast(TextIO, stream).flush()
 
 
 def _text(fd: int) -> TextIO:
-    raw = io.FileIO(fd, "w", closefd=False)
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
-    )
+    # Unbuffered, as with `python -u`: what the job prints and what its children write stays in order.
+    raw = cast(BinaryIO, io.FileIO(fd, "w", closefd=False))
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
 
 
 def _receive(line: int) -> bytes | None:
