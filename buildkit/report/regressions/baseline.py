@@ -1,4 +1,4 @@
-"""The known level of a task, with everything that a run is compared with: strata, noise, error of the level."""
+"""The known level of a task, with all that a run is compared with: strata, noise, error of the level."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def robust_mean(values: Sequence[float], scale: float) -> float:
 
 
 def blended(sample: Sample, wall_share: float) -> float:
-    """Return the log duration that is judged: of wall time, or a blend with CPU time, which must then be known."""
+    """Return the log duration that is judged: of wall time or of a blend with known CPU time."""
     if wall_share == 1.0 or sample.cpu is None:
         return sample.y
     return wall_share * sample.y + (1 - wall_share) * sample.cpu
@@ -99,11 +99,10 @@ def fit_baseline(
     residuals = [y - level for y in flat if math.isfinite(y)]
     noise = Noise(residuals, error_at(level))
     here = residuals[-len(latest) :]
-    stretch = math.sqrt((1 + noise.correlation) / (1 - noise.correlation))
     ordered = sorted(here)
     return Baseline(
         level,
-        1.1 * max(noise.scale, robust_scale(here)) * stretch / math.sqrt(len(here)),
+        1.1 * max(noise.scale, robust_scale(here)) * noise.stretch / math.sqrt(len(here)),
         strata,
         noise,
         (quantile(ordered, 0.25), quantile(ordered, 0.5), quantile(ordered, 0.75)),

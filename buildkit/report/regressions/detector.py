@@ -9,13 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from buildkit.report.regressions import drift
 from buildkit.report.regressions.baseline import Baseline, best_share, fit_baseline
-from buildkit.report.regressions.calibration import probability
+from buildkit.report.regressions.calibration import PER_RUN, probability
 from buildkit.report.regressions.evidence import Evidence, seen_before, weigh
 from buildkit.report.regressions.resolution import Resolution
 from buildkit.report.regressions.series import Run, State, Verdict
 from buildkit.report.regressions.settings import DEFAULT, Settings
 from buildkit.report.regressions.strata import ENOUGH, Sample, context_of, median
+
+# An alarm is taken for confirmed after so many slower runs, if it is as sure as this.
+CONFIRMED_RUNS, CONFIRMED_CONFIDENCE = 8, 0.95
+DRIFT_MARGIN = 3.0  # what an alarm for slow drift counts for, in log odds over the bar
 
 
 class Detector:
@@ -38,6 +43,8 @@ class Detector:
         self._size = 0.0
         self._last: Verdict | None = None
         self._seen: int | None = None
+        self._unlooked = 0  # runs since the last look for drift
+        self._alarmed = 0  # runs since the alarm
 
     def update(self, run: Run) -> Verdict | None:
         """Take in the next run; return its verdict, or None if it is not judged or came before."""
@@ -62,8 +69,8 @@ class Detector:
 
     def accept(self) -> None:
         """Take the present level for the known one, as a person decided."""
-        if self._since is not None:
-            self._settle(self._since)
+        if self._since is not None and self._baseline is not None:
+            self._settle(self._since, self._baseline)
 
     def _sample(self, run: Run) -> Sample:
         floor = self._resolution.update(run.wall)
@@ -113,7 +120,7 @@ class Detector:
         if self._blend is not None and all(s.cpu is not None for s in window):
             other, blend_up, _ = self._margin(window, self._blend)
             if other > max(margin, 0) and self._wall_follows(
-                window[len(window) - blend_up.runs :], blend_up.size
+                window[len(window) - blend_up.runs :], blend_up.size, wall
             ):
                 margin, up, judge_of = other, blend_up, self._blend
         if up.log_odds > 0:
@@ -122,10 +129,17 @@ class Detector:
             self._record = max(self._record, self._excursion)
             self._excursion = 0.0
         self._margin_now, self._size = margin, up.size
-        if margin > 0 and window[-1] is self._recent[-1]:
-            self._since = self._recent.index(window[len(window) - up.runs])
+        slower = window[len(window) - up.runs :]
+        if (
+            margin > 0
+            and window[-1] is self._recent[-1]
+            and self._measure(slower, wall) > settings.minimum_effect / 2
+        ):
+            self._since = self._recent.index(slower[0])
             self._judge = judge_of
-            return self._alarm(i)
+            return self._alarm(i, wall)
+        if self._drifted(wall):
+            return self._alarm(i, self._fitted())
         if not self._improved(window, wall):
             self._retire_beyond(room)
         doubtful = up.log_odds > 0
@@ -134,13 +148,13 @@ class Detector:
             False,
             probability(margin),
             round(math.exp(up.size), 4) if doubtful else 1.0,
-            window[len(window) - up.runs].i if doubtful else None,
+            slower[0].i if doubtful else None,
             State.SUSPECT if doubtful else State.STEADY,
             up.runs if doubtful else 0,
         )
 
     def _margin(self, window: list[Sample], baseline: Baseline) -> tuple[float, Evidence, Baseline]:
-        """Return by how much the log odds of a rise pass the bar, the evidence, and the baseline it is against."""
+        """Return by how much the log odds of a rise pass the bar, the evidence, and its baseline."""
         settings = self.settings
         residuals = [baseline.residual(s) for s in window]
         up = self._weigh(residuals, baseline, baseline.error_for(window), 1)
@@ -148,7 +162,8 @@ class Detector:
             settings.alarm
             + settings.haste * max(0, 5 - up.runs)
             + settings.sloth * max(0, up.runs - 6)
-            + settings.youth * max(0.0, math.log(settings.level_runs / max(1, self._at_level)))
+            + settings.youth
+            * max(0.0, math.log(settings.level_runs / max(self._at_level, len(self._history) / 2)))
             + settings.own_record * self._record
         )
         if up.log_odds > bar:
@@ -157,12 +172,28 @@ class Detector:
             bar += settings.like_the_past * max(0.0, share - settings.unlike_the_past)
         return up.log_odds - bar, up, baseline
 
-    def _wall_follows(self, slower: list[Sample], size: float) -> bool:
-        assert self._baseline is not None
-        return (
-            self._baseline.shift([self._baseline.residual(s) for s in slower])
-            > self.settings.wall_follows * size
-        )
+    def _wall_follows(self, slower: list[Sample], size: float, wall: Baseline) -> bool:
+        return wall.shift([wall.residual(s) for s in slower]) > self.settings.wall_follows * size
+
+    def _drifted(self, wall: Baseline) -> bool:
+        """Raise the alarm if the runs at the known level have risen slowly; looked at once in a while."""
+        self._unlooked += 1
+        if self._unlooked < drift.BLOCK // 2:
+            return False
+        self._unlooked = 0
+        recent = [s for s in self._recent if s.comparable]
+        values = wall.residuals[-self._at_level :] + [wall.residual(s) for s in recent]
+        start = drift.onset(values, wall.noise.scale * wall.noise.stretch)
+        if start is None or start >= self._at_level or start < drift.BLOCK // 2:
+            return False
+        start += len(self._history) - self._at_level
+        self._recent = self._history[start:] + recent
+        self._at_level -= len(self._history) - start
+        del self._history[start:]
+        self._since, self._judge, self._stale = 0, None, 99
+        self._fitted()
+        self._margin_now = DRIFT_MARGIN
+        return True
 
     def _improved(self, window: list[Sample], wall: Baseline) -> bool:
         """Make a lower level the known one, if the latest runs show it beyond doubt."""
@@ -170,7 +201,7 @@ class Detector:
         down = self._weigh(residuals, wall, wall.error_for(window), -1)
         if down.runs < self.settings.drop_runs or down.log_odds < self.settings.drop_alarm:
             return False
-        self._settle(self._recent.index(window[len(window) - down.runs]))
+        self._settle(self._recent.index(window[len(window) - down.runs]), wall)
         return True
 
     def _weigh(
@@ -186,26 +217,26 @@ class Detector:
             direction,
         )
 
-    def _alarm(self, i: int) -> Verdict:
+    def _alarm(self, i: int, wall: Baseline) -> Verdict:
         slower = self._slower()
-        self._size = self._measure(slower)
+        self._size = self._measure(slower, wall)
+        confidence = probability(self._margin_now + PER_RUN * self._alarmed)
+        sure = len(slower) >= CONFIRMED_RUNS and confidence >= CONFIRMED_CONFIDENCE
         return Verdict(
             i,
             True,
-            probability(self._margin_now + 0.5 * max(0, len(slower) - 5)),
+            confidence,
             round(math.exp(self._size), 4),
             slower[0].i,
-            State.CONFIRMED if len(slower) >= 8 else State.REGRESSED,
+            State.CONFIRMED if sure else State.REGRESSED,
             len(slower),
         )
 
     def _slower(self) -> list[Sample]:
         return [s for s in self._recent[self._since :] if s.comparable]
 
-    def _measure(self, slower: list[Sample]) -> float:
+    def _measure(self, slower: list[Sample], wall: Baseline) -> float:
         """Return the log of new / old wall time; CPU time makes it more precise where both agree."""
-        wall = self._baseline
-        assert wall is not None
         size = wall.shift([wall.residual(s) for s in slower])
         blend = self._blend
         if blend is None or any(s.cpu is None for s in slower):
@@ -220,15 +251,16 @@ class Detector:
         back = self._back_at_level([baseline.residual(s) for s in slower], baseline)
         if back:
             return self._retract(i, len(slower) - back)
-        if self._rose_again(slower, baseline):
-            return self._alarm(i)
-        verdict = self._alarm(i)
-        if len(slower) >= self.settings.hold:
-            self._settle(self._since or 0)
+        if self._rose_again(slower, baseline, wall):
+            return self._alarm(i, self._fitted())
+        verdict = self._alarm(i, wall)
+        self._alarmed += 1
+        if self._alarmed >= self.settings.hold:
+            self._settle(self._since or 0, wall)
         return verdict
 
-    def _rose_again(self, slower: list[Sample], baseline: Baseline) -> bool:
-        """Make the level of the alarm the known one, if the latest runs are slower still; the alarm is of these."""
+    def _rose_again(self, slower: list[Sample], baseline: Baseline, wall: Baseline) -> bool:
+        """Make the level of the alarm the known one, if the latest runs are slower still than it."""
         if len(slower) < 2 * self.settings.minimum_runs:
             return False
         level = baseline.shift([baseline.residual(s) for s in slower[: -self.settings.minimum_runs]])
@@ -240,7 +272,7 @@ class Detector:
             return False
         kept = self._recent[self._recent.index(slower[first]) :]
         del self._recent[len(self._recent) - len(kept) :]
-        self._settle(self._since or 0)
+        self._settle(self._since or 0, wall)
         self._recent, self._since, self._judge = kept, 0, None
         self._fitted()
         self._margin_now = again.log_odds - self.settings.again
@@ -249,9 +281,11 @@ class Detector:
     def _back_at_level(self, residuals: list[float], baseline: Baseline) -> int:
         """Return how many of the latest runs are back at the known level; 0 if they are not."""
         density, gain = baseline.noise.log_density, 0.0
-        for count, r in enumerate(reversed(residuals[-8:]), start=1):
-            gain += density(r) - density(r - self._size)
-            if count >= 3 and gain > 4.0:
+        size = baseline.shift(residuals)
+        latest = residuals[-8:]
+        for count, r in enumerate(reversed(latest), start=1):
+            gain += density(r) - density(r - size)
+            if count >= 3 and gain > 4.0 and baseline.shift(latest[-count:]) < 0.5 * size:
                 return count
         return 0
 
@@ -265,14 +299,13 @@ class Detector:
             del self._recent[since : since + slower]
         self._excursion = 0.0
         self._since = None
+        self._alarmed = 0
         self._margin_now = -8.0
         self._retire_beyond(self.settings.window)
         return Verdict(i, False, probability(self._margin_now), 1.0, None, State.STEADY)
 
-    def _settle(self, start: int) -> None:
+    def _settle(self, start: int, wall: Baseline) -> None:
         """Make the level since `_recent[start]` the known one: move all older runs to it."""
-        wall = self._baseline
-        assert wall is not None
         latest = [s for s in self._recent[start:] if s.comparable]
         size = wall.shift([wall.residual(s) for s in latest])
         after = [s.cpu for s in latest if s.cpu is not None]
@@ -289,6 +322,7 @@ class Detector:
         while self._recent:
             self._retire()
         self._since = None
+        self._alarmed = 0
         self._excursion = 0.0
         self._stale = 99
 

@@ -1,7 +1,8 @@
 """The Bayes factor for "the level changed in the latest runs" against "it did not".
 
-Pure functions over residuals (log duration minus level and strata) and a learned noise. The time of the change is
-summed over, its size integrated by Laplace's method about robust candidates (Kass & Raftery 1995).
+Pure functions over residuals (log duration minus level and strata) and a learned noise. The time of the
+change is summed over, its size integrated by Laplace's method about robust candidates (Kass & Raftery
+1995).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ NOTHING = Evidence(-20.0, 0, 0.0)
 
 
 def log_likelihood(residuals: Sequence[float], before: float, level: float, noise: Noise) -> float:
-    """Return the log likelihood of `residuals` about `level`; `before` is the residual of the run before them."""
+    """Return the log likelihood of `residuals` about `level`; `before` is the residual before them."""
     total = 0.0
     for r in residuals:
         now = r - level
@@ -64,14 +65,14 @@ def weigh(
 ) -> Evidence:
     """Return the evidence that the level rose (`direction` 1) or fell (-1) within `recent`.
 
-    `before` is the residual of the run before `recent`; `quartiles` are those of the history; `level_error` is the
-    standard error of the known level, which the hypothesis of no change may use as an excuse.
+    `before` is the residual of the run before `recent`; `quartiles` are those of the history;
+    `level_error` is the standard error of the known level, which the hypothesis of no change may use as
+    an excuse.
     """
     count = len(recent)
     logs: list[tuple[float, int, float]] = []
     fewest = settings.minimum_runs
     nulls = [(w, _from_each_run(recent, before, node * level_error, noise)) for node, w in _NODES]
-    stretch = math.sqrt((1 + noise.correlation) / (1 - noise.correlation))
     for runs in range(fewest, count + 1):
         start = count - runs
         part = recent[start:]
@@ -79,7 +80,7 @@ def weigh(
         rest = max(v[start] for _, v in nulls)
         null = rest + math.log(sum(w * math.exp(v[start] - rest) for w, v in nulls))
         ordered = sorted(part)
-        error = noise.scale * stretch / math.sqrt(runs)
+        error = noise.scale * noise.stretch / math.sqrt(runs)
         sizes = {
             round(quantile(ordered, q) - base, 4)
             for q, base in zip((0.25, 0.5, 0.75), quartiles, strict=True)
@@ -118,8 +119,9 @@ def _from_each_run(recent: Sequence[float], before: float, level: float, noise: 
 def seen_before(history: Sequence[float], stretch: Sequence[float], size: float, scale: float) -> float:
     """Return how slow the slowest earlier stretch of as many runs was, as a share of how slow `stretch` is.
 
-    Means are taken of residuals clipped a little beyond `size`, so that one outlier is not a slow stretch. It is
-    the empirical counterpart of the Bayes factor: whatever the noise is, the task's own past must not show the like.
+    Means are taken of residuals clipped a little beyond `size`, so that one outlier is not a slow
+    stretch. It is the empirical counterpart of the Bayes factor: whatever the noise is, the task's own
+    past must not show the like.
     """
     top, bottom = size + 2 * scale, -3 * scale
     runs = len(stretch)

@@ -1,7 +1,7 @@
 """The detector as a filter: JSON lines of series in, JSON lines of verdicts out.
 
-What belongs here: reading, checking and writing. A line that cannot be read is reported and skipped, the others are
-judged; what a run does not say takes the default of `Run`.
+What belongs here: reading, checking and writing. A line that cannot be read is reported and skipped, the
+others are judged; what a run does not say takes the default of `Run`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def main(arguments: list[str], source: IO[str], sink: IO[str], problems: IO[str]
                 sink.write(json.dumps(as_json(name, verdict)) + "\n")
             sink.flush()
     except BrokenPipeError:
-        # `| head` has seen enough. Python would complain again when it flushes at exit: give it nowhere to write.
+        # `| head` has seen enough. Python would complain again when it flushes at exit: give it
+        # nowhere to write.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return 1 if skipped else 0

@@ -1,8 +1,9 @@
 """How a task's time scatters about its level, learned from the task itself.
 
-The density of a residual is a mixture of a Student t (robust when little is known), a kernel estimate over the
-task's own residuals (modes, skew and repeating outliers, once they have been seen) and a broad tail (outliers never
-seen). Runs that follow each other may be correlated; the density is that of the innovations.
+The density of a residual is a mixture of a Student t (robust when little is known), a kernel estimate over
+the task's own residuals (modes, skew and repeating outliers, once they have been seen) and a broad tail
+(outliers never seen). Runs that follow each other may be correlated; the density is that of the
+innovations.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _T = math.exp(math.lgamma((DOF + 1) / 2) - math.lgamma(DOF / 2)) / math.sqrt(DOF
 
 
 def robust_scale(values: Sequence[float]) -> float:
-    """Return a standard deviation that outliers do not move: from the MAD, or from the mean deviation if that is 0."""
+    """Return a scale that outliers do not move: from the MAD, or from the mean deviation if that is 0."""
     centre = median(values)
     away = sorted(abs(v - centre) for v in values)
     mad = 1.4826 * median(away)
@@ -71,6 +72,11 @@ class Noise:
         self._table: dict[int, float] = {}
         self._cells = len(innovations)
 
+    @property
+    def stretch(self) -> float:
+        """Return the factor by which correlation widens the error of a mean of many runs."""
+        return math.sqrt((1 + self.correlation) / (1 - self.correlation))
+
     def innovation(self, now: float, before: float) -> float:
         """Return what is new in a residual, given the one before it, if that was no outlier."""
         return now - self.correlation * before if abs(before) <= CLIP * self.scale else now
@@ -78,8 +84,8 @@ class Noise:
     def log_density_after(self, now: float, before: float) -> float:
         """Return the log density of a residual, given the one before it.
 
-        After an outlier the next run may well be one of the same size: a slow machine, a busy hour. How often it
-        was so in this series is `persistence`.
+        After an outlier the next run may well be one of the same size: a slow machine, a busy hour.
+        How often it was so in this series is `persistence`.
         """
         if abs(before) <= CLIP * self.scale:
             return self.log_density(now - self.correlation * before)
@@ -112,7 +118,7 @@ class Noise:
 
 
 def _persistence(residuals: Sequence[float], scale: float) -> float:
-    """Return how often an outlier is followed by one like it; a twelfth where there were none (a Beta prior)."""
+    """Return how often an outlier is followed by one like it; a twelfth if there were none (Beta prior)."""
     outliers = again = 0
     for before, now in pairwise(residuals):
         if abs(before) > CLIP * scale:
@@ -122,7 +128,7 @@ def _persistence(residuals: Sequence[float], scale: float) -> float:
 
 
 def _correlation(residuals: Sequence[float], scale: float) -> float:
-    """Return the lag-one autocorrelation, clipped against outliers and drawn towards 0; below 0.1 it is 0."""
+    """Return the lag-one autocorrelation, outliers clipped, drawn towards 0; below 0.1 it is 0."""
     edge = 2.0 * scale
     clipped = [min(edge, max(-edge, r)) for r in residuals]
     power = sum(c * c for c in clipped)

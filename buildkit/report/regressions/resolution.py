@@ -24,5 +24,5 @@ class Resolution:
         return self._ticks[0] if self._ticks else 0.0
 
     def error_at(self, level: float) -> float:
-        """Return the standard deviation that rounding to a tick adds to the log of a duration at log `level`."""
+        """Return the standard deviation that rounding to a tick adds to log durations at log `level`."""
         return min(1.0, self.tick / math.sqrt(12) / math.exp(level)) if self.tick else 0.0

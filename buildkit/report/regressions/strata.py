@@ -1,7 +1,8 @@
 """Like with like: what a worker, the load beside a task and the width of the run do to its time.
 
-A run's log duration is level + offset of its worker + offset of its load and width + noise. Offsets are medians,
-fitted in turn (median polish, Tukey 1977). A run of a stratum that was hardly ever seen is not comparable.
+A run's log duration is level + offset of its worker + offset of its load and width + noise. Offsets are
+medians, fitted in turn (median polish, Tukey 1977). A run of a stratum that was hardly ever seen is not
+comparable.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def fit(samples: Sequence[Sample], values: Sequence[float]) -> Strata:
 
 
 def _slope(samples: Sequence[Sample], values: Sequence[float]) -> tuple[float, tuple[float, float]]:
-    """Return the slope of log durations over load, from the medians of the outer thirds (Tukey's resistant line)."""
+    """Return the slope of log durations over load: Tukey's resistant line through the outer thirds."""
     pairs = sorted((s.load, y) for s, y in zip(samples, values, strict=True) if s.load is not None)
     third = len(pairs) // 3
     if third < ENOUGH:
