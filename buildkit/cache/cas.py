@@ -63,7 +63,7 @@ class LocalBlobStore:
     def add(self, data: bytes, digest: Digest) -> None:
         """Store `data` unless the blob is there already, which then counts as written now."""
         path = self.path(digest)
-        if self._keep(path, len(data)):
+        if self._keep(path, data):
             return
         fd, temporary = self._scratch.create()
         try:
@@ -87,11 +87,8 @@ class LocalBlobStore:
                 digest = digest_fd(copy_fd, self.function)
             finally:
                 os.close(copy_fd)
-            path = self.path(digest)
-            if self._keep(path, digest_size(digest)):
-                _unlink(temporary)
-                return digest
-            self._publish(temporary, path)
+            # Over a blob that may be there already: the copy has just been hashed, the other one has not.
+            self._publish(temporary, self.path(digest))
         except BaseException:
             _unlink(temporary)
             raise
@@ -123,6 +120,19 @@ class LocalBlobStore:
             return data
         self.discard(digest)
         return None
+
+    def verify(self, digest: Digest) -> bool:
+        """Return whether the blob is there and right; delete it if it is wrong. Memory stays bounded."""
+        fd = self.open(digest)
+        if fd is None:
+            return False
+        try:
+            sound = digest_fd(fd, digest_function(digest)) == digest
+        finally:
+            os.close(fd)
+        if not sound:
+            self.discard(digest)
+        return sound
 
     def discard(self, digest: Digest) -> None:
         """Delete the blob."""
@@ -162,11 +172,18 @@ class LocalBlobStore:
             pass  # old enough for another process to have swept it as a leftover
         return True
 
-    def _keep(self, path: str, size: int) -> bool:
-        """Mark the blob as used now, if it is there with the right size."""
+    def _keep(self, path: str, data: bytes) -> bool:
+        """Mark the blob as used now, if it is there and right; otherwise it has to be written."""
         try:
-            if os.stat(path).st_size != size:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return False  # not there, or unreadable, which writing it anew cures
+        try:
+            if read_exactly(fd, len(data)) != data:
                 return False
+        finally:
+            os.close(fd)
+        try:
             os.utime(path)
         except FileNotFoundError:
             return False

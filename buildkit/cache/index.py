@@ -52,6 +52,14 @@ class NewerIndex(Exception):  # noqa: N818 - says what was found
     """The index was written by a newer buildkit, whose rules we do not know."""
 
 
+class DamagedIndex(Exception):  # noqa: N818 - says what was found
+    """The file is no index, or a broken one. `inode` says which file it was (see `set_aside`)."""
+
+    def __init__(self, error: sqlite3.Error, inode: int) -> None:
+        super().__init__(str(error))
+        self.inode = inode
+
+
 class IndexRow(NamedTuple):
     """What a collection needs to know of an action result."""
 
@@ -74,27 +82,32 @@ class Index:
 
     @classmethod
     def open(cls, path: str) -> Index:
-        """Open the index, and create or complete it first if it is new.
+        """Open the index, and create it first if it is new.
 
-        Raises NewerIndex, and sqlite3.DatabaseError for a damaged file (see `is_damage`).
+        Raises NewerIndex, DamagedIndex, and OSError or sqlite3.Error if the file cannot be reached.
         """
-        # Private from birth; SQLite gives the WAL the same mode. An existing file is never opened here:
-        # closing it would drop the locks that another connection of this process may hold on it (fcntl).
-        with suppress(FileExistsError):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        inode = os.stat(path).st_ino
-        connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
         try:
-            # A damaged text must be a row that does not fit, not an exception in the middle of a query.
-            connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            if connection.execute("PRAGMA user_version").fetchone()[0] != SCHEMA:
-                # Several processes may find the same new file: one of them builds the tables.
-                with FileLock(path + ".lock"):
-                    _create(connection)
-        except BaseException:
+            connection, inode = _connect(path)
+            if _version(connection, inode) == SCHEMA:
+                return cls(path, inode, connection)
             connection.close()
-            raise
+        except (FileNotFoundError, sqlite3.OperationalError):
+            pass  # not there yet, or just being replaced
+        # All who make or replace the file do it under this lock, so it holds still now.
+        with FileLock(path + ".lock"):
+            # Private from birth; SQLite gives the WAL the same mode. An existing file is never opened here:
+            # closing it would drop the locks that another connection of this process may hold on it (fcntl).
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            connection, inode = _connect(path)
+            if _version(connection, inode) != SCHEMA:
+                try:
+                    _create(connection)
+                except sqlite3.Error as error:
+                    connection.close()
+                    if is_damage(error):
+                        raise DamagedIndex(error, inode) from error
+                    raise
         return cls(path, inode, connection)
 
     def close(self) -> None:
@@ -313,10 +326,33 @@ def set_aside(path: str, damaged_inode: int) -> str | None:
         return new_name
 
 
+def _connect(path: str) -> tuple[sqlite3.Connection, int]:
+    """Connect to an existing file; FileNotFoundError if there is none. The first query says what it is."""
+    # Before SQLite opens it: if the file is replaced in between, the inode is that of the older one, and
+    # nobody can take the new one for damaged.
+    inode = os.stat(path).st_ino
+    escaped = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    uri = f"file:{escaped}?mode=rw"  # never create: that would happen with the umask's mode
+    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None)
+    # A damaged text must be a row that does not fit, not an exception in the middle of a query.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    return connection, inode
+
+
+def _version(connection: sqlite3.Connection, inode: int) -> int:
+    try:
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    except sqlite3.Error as error:
+        connection.close()
+        if is_damage(error):
+            raise DamagedIndex(error, inode) from error
+        raise
+
+
 def _create(connection: sqlite3.Connection) -> None:
+    """Build the tables in a new file. NewerIndex or a damage (see `is_damage`) for one that is not new."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == SCHEMA:
-        return  # another process was faster
     if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         # A newer index says its version twice; a flipped bit says it once.
         written_by = None
@@ -324,6 +360,7 @@ def _create(connection: sqlite3.Connection) -> None:
             row = connection.execute("SELECT value FROM counter WHERE name = 'schema'").fetchone()
             written_by = row[0] if row else None
         if version > SCHEMA and written_by == version:
+            connection.close()
             raise NewerIndex(f"schema {version}, this buildkit knows {SCHEMA}")
         connection.execute("SELECT value FROM this_is_no_index_of_ours")
     # Pages of deleted rows can be given back only if this is said before the first table.

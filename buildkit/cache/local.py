@@ -19,10 +19,18 @@ from buildkit.cache.capture import Capture, capture
 from buildkit.cache.cas import LocalBlobStore
 from buildkit.cache.collect import CacheStats, CollectReport, VerifyReport
 from buildkit.cache.errors import RestoreMiss
-from buildkit.cache.index import Index, NewerIndex, is_damage, is_passing, is_write_only, set_aside
+from buildkit.cache.index import (
+    DamagedIndex,
+    Index,
+    NewerIndex,
+    is_damage,
+    is_passing,
+    is_write_only,
+    set_aside,
+)
 from buildkit.cache.lock import FileLock
 from buildkit.cache.restore import Restored, restore
-from buildkit.cache.result import ActionResult
+from buildkit.cache.result import ActionResult, blob_digests
 from buildkit.cache.scratch import Scratch, make_private_directories
 from buildkit.cache.trouble import Trouble
 from buildkit.core.digest import XXH3, Digest, digest_bytes
@@ -180,12 +188,25 @@ class LocalCache:
                 self._trouble.reading_failed(miss.__cause__)
             if miss.stale:
                 self.discard(key)
+                # The task runs now and stores its outputs again: a blob that is damaged must not be found
+                # in its place then and relied upon.
+                self._discard_damaged(result)
             raise
 
     # --- keeping house
 
-    def collect(self, *, max_bytes: int | None, max_age_s: float | None, wait: bool = True) -> CollectReport:
-        """Evict results until both limits are kept, and delete the blobs that nothing needs any more."""
+    def collect(
+        self,
+        *,
+        max_bytes: int | None,
+        max_age_s: float | None,
+        wait: bool = True,
+        grace_s: float = collecting.GRACE_S,
+    ) -> CollectReport:
+        """Evict results until both limits are kept, and delete the blobs that nothing needs any more.
+
+        A blob that nothing needs stays for `grace_s` seconds after it was last written or found present.
+        """
 
         def run(index: Index) -> CollectReport:
             index.flush()
@@ -197,6 +218,7 @@ class LocalCache:
                 max_bytes=max_bytes,
                 max_age_s=max_age_s,
                 now_s=self._clock(),
+                grace_s=grace_s,
                 wait=wait,
             )
 
@@ -253,6 +275,13 @@ class LocalCache:
 
     # --- inside
 
+    def _discard_damaged(self, result: ActionResult) -> None:
+        try:
+            for digest in blob_digests(result):
+                self._store.verify(digest)
+        except OSError as error:
+            self._trouble.reading_failed(error)
+
     def _lock(self) -> FileLock:
         return FileLock(f"{self.directory}/collect.lock")
 
@@ -291,11 +320,13 @@ class LocalCache:
                 return question(self._index)
             except NewerIndex as error:
                 self._trouble.unusable(f"it was written by a newer buildkit ({error})")
+            except DamagedIndex as error:
+                self._replace_index(error.inode)
             except sqlite3.Error as error:
-                if not is_damage(error) or last_try:
+                if self._index is None or not is_damage(error) or last_try:
                     self._index_failed(error)
                     break
-                self._replace_index()
+                self._replace_index(self._index.inode)
             except OSError as error:
                 self._trouble.reading_failed(error)
                 break
@@ -309,15 +340,14 @@ class LocalCache:
             self._index.drop_buffer()
         self._trouble.index_failed(error, reading=readable)
 
-    def _replace_index(self) -> None:
+    def _replace_index(self, damaged_inode: int) -> None:
         old, self._index = self._index, None
         try:
-            inode = old.inode if old is not None else os.stat(self._index_path).st_ino
-            name = set_aside(self._index_path, inode)
+            name = set_aside(self._index_path, damaged_inode)
             if name is not None:
                 self._trouble.rebuilt(name)
             self._index = Index.open(self._index_path)
-        except (OSError, sqlite3.Error, NewerIndex) as error:
+        except (OSError, sqlite3.Error, DamagedIndex, NewerIndex) as error:
             self._trouble.index_failed(error, reading=False)
         if old is not None:
             if self._index is not None:

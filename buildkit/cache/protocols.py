@@ -33,6 +33,9 @@ class BlobStore(Protocol):
     def read(self, digest: Digest) -> bytes | None:
         """Return the bytes, verified, or `None`; a damaged blob is discarded."""
 
+    def verify(self, digest: Digest) -> bool:
+        """Return whether the blob is there and right; a damaged one is discarded."""
+
     def discard(self, digest: Digest) -> None:
         """Delete a blob that is damaged; no error if it is gone already."""
 

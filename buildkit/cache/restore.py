@@ -271,11 +271,10 @@ class _Restore:
             digest = output.digest
             if digest is None or output.kind is not OutputKind.FILE:
                 continue
-            fd = self._open_blob(digest, output)
             try:
-                sound = digest_fd(fd, digest_function(digest)) == digest
-            finally:
-                os.close(fd)
+                sound = self._store.verify(digest)
+            except OSError as error:
+                raise RestoreMiss(f"the content of {output.path!r} cannot be read", stale=False) from error
             if not sound:
                 raise self._miss(digest, output)
 

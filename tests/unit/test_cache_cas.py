@@ -53,6 +53,7 @@ def test_adding_twice_writes_once_and_renews_the_mtime(store: LocalBlobStore) ->
     digest = put(store, b"hello")
     os.utime(store.path(digest), (1, 1))
     inode = os.stat(store.path(digest)).st_ino
+    assert store.contains(digest)
     put(store, b"hello")
     status = os.stat(store.path(digest))
     assert status.st_ino == inode
@@ -69,12 +70,34 @@ def test_a_damaged_blob_is_a_miss_and_deleted(store: LocalBlobStore, damage: byt
     assert not os.path.exists(store.path(digest))
 
 
-def test_adding_over_a_truncated_blob_repairs_it(store: LocalBlobStore) -> None:
+@pytest.mark.parametrize("damage", [b"hellO", b"hell", b"hello!", b""])
+def test_adding_over_a_damaged_blob_repairs_it(store: LocalBlobStore, damage: bytes) -> None:
     digest = put(store, b"hello")
     os.chmod(store.path(digest), 0o600)
-    os.truncate(store.path(digest), 2)
+    Path(store.path(digest)).write_bytes(damage)
     put(store, b"hello")
     assert store.read(digest) == b"hello"
+
+
+def test_adding_a_file_over_a_damaged_blob_repairs_it(store: LocalBlobStore, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"hello")
+    digest = put(store, b"hello")
+    os.chmod(store.path(digest), 0o600)
+    Path(store.path(digest)).write_bytes(b"hellO")
+    with (tmp_path / "source").open("rb") as file:
+        store.add_file(file.fileno(), 5)
+    assert store.read(digest) == b"hello"
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut"])
+def test_verify_deletes_what_is_damaged(store: LocalBlobStore, damage: str) -> None:
+    digest = put(store, b"hello")
+    assert store.verify(digest)
+    os.chmod(store.path(digest), 0o600)
+    Path(store.path(digest)).write_bytes(b"hellO" if damage == "flipped" else b"hel")
+    assert not store.verify(digest)
+    assert not store.verify(digest)
+    assert not os.path.exists(store.path(digest))
 
 
 def test_a_link_in_place_of_a_blob_is_not_followed(store: LocalBlobStore, tmp_path: Path) -> None:

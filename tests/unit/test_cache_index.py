@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from buildkit.cache.index import Index, NewerIndex, is_damage, set_aside
+from buildkit.cache.index import DamagedIndex, Index, NewerIndex, set_aside
 from buildkit.cache.result import ActionResult, OutputFile, OutputKind
 from buildkit.core.digest import Digest, digest_bytes, digest_text
 
@@ -152,16 +152,16 @@ def test_a_flipped_version_is_damage_and_not_a_newer_index(path: str, version: i
     connection = sqlite3.connect(path)
     connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
-    with pytest.raises(sqlite3.Error) as caught:
+    with pytest.raises(DamagedIndex) as caught:
         Index.open(path)
-    assert is_damage(caught.value)
+    assert caught.value.inode == os.stat(path).st_ino
 
 
 def test_a_file_that_is_no_database_is_damage(path: str) -> None:
     Path(path).write_bytes(b"no database " * 1000)
-    with pytest.raises(sqlite3.Error) as caught:
+    with pytest.raises(DamagedIndex) as caught:
         Index.open(path)
-    assert is_damage(caught.value)
+    assert caught.value.inode == os.stat(path).st_ino
 
 
 def test_an_empty_file_becomes_an_index(path: str) -> None:
@@ -174,7 +174,7 @@ def test_a_database_of_somebody_else_is_left_alone(path: str) -> None:
     connection.execute("CREATE TABLE precious (x)")
     connection.commit()
     connection.close()
-    with pytest.raises(sqlite3.Error):
+    with pytest.raises(DamagedIndex):
         Index.open(path)
     tables = sqlite3.connect(path).execute("SELECT name FROM sqlite_master").fetchall()
     assert tables == [("precious",)]
@@ -209,6 +209,14 @@ def test_the_files_are_private(path: str) -> None:
     modes = {name: stat.S_IMODE(os.stat(f"{directory}/{name}").st_mode) for name in os.listdir(directory)}
     assert set(modes.values()) == {0o600}, modes
     assert "index.db-wal" in modes
+
+
+@pytest.mark.parametrize("name", ["a?b#c%20d", "sp ace", os.fsdecode(b"caf\xe9"), "ünï"])
+def test_the_directory_may_have_any_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    stored(str(tmp_path / name / "index.db"), KEY)
+    assert Index.open(str(tmp_path / name / "index.db")).get(KEY, 1) == RESULT
+    assert sorted(os.listdir(tmp_path)) == [name]
 
 
 def test_deleting_everything_keeps_the_index_usable(path: str) -> None:
