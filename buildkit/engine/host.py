@@ -37,8 +37,11 @@ class Extension:
 class Host(Protocol):
     """What the engine asks of the frontend."""
 
-    def ask(self, task: Task) -> Sequence[CheckAnswer]:
-        """Evaluate the opaque checks of a task; HostError with the user's traceback."""
+    def ask(self, task: Task) -> tuple[Task, Sequence[CheckAnswer]]:
+        """Evaluate the opaque checks of a task, which may change it: return it as it is then.
+
+        BuildkitError where a check raises: the definition is wrong.
+        """
 
     def extend(self, task: Task, values: Mapping[str, Mapping[str, object]]) -> Extension:
         """Work out a dynamic task, once what it waits for is done.

@@ -35,6 +35,7 @@ class JudgeError(Exception):
 class Judgement:
     """A verdict, and what the run needs to act upon it."""
 
+    task: Task  # as its checks left it
     verdict: Verdict
     key: ActionKey | None  # None: a value that it depends on does not exist yet
     components: tuple[Component, ...]
@@ -95,9 +96,11 @@ class Judge:
     def judge(self, task: Task) -> Judgement:
         """Return what is to be done with a task whose waits are over.
 
-        JudgeError where an input is missing or is no file; HostError from the user's own checks.
+        JudgeError where an input is missing or is no file; BuildkitError from the user's own checks.
         """
-        answers = self._host.ask(task) if _has_opaque(task) else ()
+        answers: Sequence[CheckAnswer] = ()
+        if _has_opaque(task):
+            task, answers = self._host.ask(task)
         failed, opinions = self._ask_checks(task, answers)
         vouched = opinions and not failed and not task.inputs and _needs_no_record(task)
         trace = self._traces.get(task.name)
@@ -119,7 +122,8 @@ class Judge:
             if not same:
                 differences = self._differences(task, components, inputs)
         elif vouched and task.outputs:
-            seen_outputs = OutputsSeen(missing=tuple(path for path in task.outputs if not os.path.exists(path)))
+            absent = [path for path in task.outputs if not os.path.exists(path)]
+            seen_outputs = OutputsSeen(missing=tuple(absent))
         facts = Facts(
             status=status,
             key_is_recorded=same,
@@ -132,7 +136,7 @@ class Judge:
             outputs_are_the_users=not task.inputs and _only_says_once(task),
             vouched=vouched,
         )
-        return Judgement(decide(facts), key, components or (), inputs, trace)
+        return Judgement(task, decide(facts), key, components or (), inputs, trace)
 
     def rekey(self, task: Task, judgement: Judgement) -> None:
         """Build the key again: setup tasks have run since, and their values may be new."""

@@ -6,10 +6,10 @@ whether a task runs.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
-from _md5 import md5  # hashlib would load OpenSSL for what is doit's own format, and no security
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -351,7 +351,7 @@ def _kept_result(result: object) -> object:
     if isinstance(result, dict):
         return result
     text = str(result).encode("utf-8", "surrogateescape")
-    return md5(text, usedforsecurity=False).hexdigest()
+    return hashlib.md5(text, usedforsecurity=False).hexdigest()
 
 
 def _size(output: OutputFile) -> int:

@@ -196,8 +196,6 @@ class Run:
                 self._judge_node(node)
             except JudgeError as error:
                 self._fail(node, Failure(FailureKind.DEPENDENCY, _checking(node.task, str(error))))
-            except HostError as error:
-                self._fail(node, Failure(FailureKind.DEPENDENCY, _checking(node.task, str(error))))
         return any_judged
 
     def _judge_node(self, node: Node) -> None:
@@ -221,7 +219,9 @@ class Run:
             self._emit(events.Started(task))
             self._emit(events.Succeeded(task, None, execution))
         else:
-            self._act(node, self._judge.judge(task))
+            judgement = self._judge.judge(task)
+            node.task = judgement.task
+            self._act(node, judgement)
 
     def _ignore(self, node: Node) -> None:
         execution = self._execution(node, Decision.IGNORED, Reason(ReasonKind.IGNORED, tuple(node.ignored)))

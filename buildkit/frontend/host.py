@@ -6,8 +6,8 @@ task is delayed or calculates its dependencies happens here, on doit's own data.
 
 from __future__ import annotations
 
+import os
 import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +22,7 @@ from buildkit.core.plan import CheckKind, Task
 from buildkit.engine.host import CheckAnswer, Extension, HostError
 from buildkit.engine.job import JobOutcome
 from buildkit.frontend.checks import ask_opaque, values_of_checks
+from buildkit.frontend.definitions import loading_error
 from buildkit.frontend.planner import Planner, is_interactive
 from buildkit.frontend.runner import Payload
 
@@ -55,13 +56,17 @@ class DoitHost:
         """Return a doit task as data."""
         return self._planner.plan(task, known=self.tasks.get)
 
-    def ask(self, task: Task) -> Sequence[CheckAnswer]:
+    def ask(self, task: Task) -> tuple[Task, Sequence[CheckAnswer]]:
         """Evaluate the opaque uptodate items as doit does, in this process."""
+        doit_task = self.tasks[task.name]
+        before = _dependencies(doit_task)
         try:
-            answers = ask_opaque(self.tasks[task.name], self._dependency, self.tasks)
-        except Exception:
-            raise HostError(f"an uptodate check raised an exception\n{traceback.format_exc()}") from None
-        return [CheckAnswer(answer.name, answer.value) for answer in answers]
+            answers = ask_opaque(doit_task, self._dependency, self.tasks)
+        except Exception as error:
+            raise PlanError(f"task '{task.name}': {told(error, 'an uptodate check')}") from None
+        if _dependencies(doit_task) != before:
+            task = self.plan(doit_task)._replace(waits=task.waits, calc_deps=task.calc_deps, dynamic=False)
+        return task, [CheckAnswer(answer.name, answer.value) for answer in answers]
 
     # --- dynamic tasks
 
@@ -76,8 +81,8 @@ class DoitHost:
             raise PlanError(str(error)) from None
         except PlanError:
             raise
-        except Exception:
-            raise HostError(f"the task could not be worked out\n{traceback.format_exc()}") from None
+        except Exception as error:
+            raise PlanError(f"task '{task.name}': {told(error, 'its creator')}") from None
 
     def _calculated(
         self, task: Task, doit_task: DoitTask, values: Mapping[str, Mapping[str, object]]
@@ -178,8 +183,8 @@ class DoitHost:
             try:
                 for saver in self.tasks[task.name].value_savers:
                     values.update(saver())
-            except Exception:
-                raise HostError(f"a value saver raised an exception\n{traceback.format_exc()}") from None
+            except Exception as error:
+                raise HostError(told(error, "a value saver")) from None
         return values
 
     def teardown(self, task: Task) -> str | None:
@@ -193,3 +198,12 @@ class DoitHost:
         if fail is None:
             return None
         return f"ERROR: task '{task.name}' teardown action\n{fail.get_msg()}"
+
+
+def told(error: Exception, what: str) -> str:
+    """Return one line for an exception that the user's code raised during the run."""
+    return f"{what} raised an exception: {loading_error(error, os.getcwd())}"
+
+
+def _dependencies(task: DoitTask) -> tuple[frozenset[str], tuple[str, ...]]:
+    return frozenset(task.file_dep), tuple(task.targets)
