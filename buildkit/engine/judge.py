@@ -30,6 +30,10 @@ _STATUS = {OK: RecordStatus.OK, FAILED: RecordStatus.FAILED, FORGOTTEN: RecordSt
 class JudgeError(Exception):
     """A task cannot be judged: an input is missing. The message is for the user."""
 
+    def __init__(self, message: str, *, maker: str | None = None) -> None:
+        super().__init__(message)
+        self.maker = maker  # the task that makes the missing input, if any does
+
 
 @dataclass(slots=True)
 class Judgement:
@@ -164,7 +168,7 @@ class Judge:
                     f"Dependent file '{path}' cannot be read: {error.strerror}.{_place(task)}"
                 ) from None
             if seen is None:
-                raise JudgeError(self._missing(task, path))
+                raise JudgeError(self._missing(task, path), maker=self._plan.makers.get(path))
             found.append((path, seen))
         return found
 

@@ -16,7 +16,6 @@ from doit.task import Task as DoitTask
 
 from buildkit.core.decide import Course
 from buildkit.core.execution import Reason, ReasonKind
-from buildkit.engine.host import HostError
 from buildkit.engine.judge import JudgeError, Judgement
 from buildkit.state.traces import FORGOTTEN, OK, Trace, TraceRow, TraceStore
 
@@ -134,7 +133,11 @@ class BuildkitDependency(Dependency):  # type: ignore[misc] # doit has no types
             raise RuntimeError("a judge has to be set before a status can be asked for")
         try:
             judgement = self.judge(task, tasks_dict)
-        except (JudgeError, HostError) as error:
+        except JudgeError as error:
+            if error.maker is not None:  # a run makes it first, and then this task
+                status.status = "run"
+                status.reasons["buildkit"].append(f"task '{error.maker}' has to make an input first")
+                return status
             status.status = "error"
             status.error_reason = str(error)
             for path in sorted(task.file_dep):

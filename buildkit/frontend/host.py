@@ -45,6 +45,7 @@ class DoitHost:
         self._dependency = dependency
         self._stream = stream
         self._retire_workers = retire_workers
+        self._calculated_by: dict[str, set[str]] = {}  # calc_deps that have been asked, by task
 
     @property
     def tasks(self) -> Mapping[str, DoitTask]:
@@ -87,7 +88,8 @@ class DoitHost:
     def _calculated(
         self, task: Task, doit_task: DoitTask, values: Mapping[str, Mapping[str, object]]
     ) -> Extension:
-        done = set(task.calc_deps)
+        done = self._calculated_by.setdefault(task.name, set())
+        done.update(task.calc_deps)
         for name in task.calc_deps:
             found = values[name]
             doit_task.update_deps(found)

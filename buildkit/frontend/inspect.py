@@ -34,9 +34,11 @@ class Inspector:
         dependency: BuildkitDependency,
         definitions: Definitions,
         expansion: str,
+        control: TaskControl | None = None,
     ) -> None:
+        """`control` is one that has already selected tasks (and read their options) from `task_list`."""
         self._workspace = workspace
-        control = TaskControl(list(task_list))
+        control = TaskControl(list(task_list)) if control is None else control
         planner = Planner(
             root=workspace.root,
             environ=workspace.environ,
