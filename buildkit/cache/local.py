@@ -30,7 +30,7 @@ from buildkit.cache.index import (
 )
 from buildkit.cache.lock import FileLock
 from buildkit.cache.restore import Restored, restore
-from buildkit.cache.result import ActionResult, blob_digests
+from buildkit.cache.result import ActionResult
 from buildkit.cache.scratch import Scratch, make_private_directories
 from buildkit.cache.trouble import Trouble
 from buildkit.core.digest import XXH3, Digest, digest_bytes
@@ -188,9 +188,6 @@ class LocalCache:
                 self._trouble.reading_failed(miss.__cause__)
             if miss.stale:
                 self.discard(key)
-                # The task runs now and stores its outputs again: a blob that is damaged must not be found
-                # in its place then and relied upon.
-                self._discard_damaged(result)
             raise
 
     # --- keeping house
@@ -274,13 +271,6 @@ class LocalCache:
         return self._ask(run) or CollectReport()
 
     # --- inside
-
-    def _discard_damaged(self, result: ActionResult) -> None:
-        try:
-            for digest in blob_digests(result):
-                self._store.verify(digest)
-        except OSError as error:
-            self._trouble.reading_failed(error)
 
     def _lock(self) -> FileLock:
         return FileLock(f"{self.directory}/collect.lock")

@@ -99,7 +99,7 @@ def encode_result(result: ActionResult) -> bytes:
 def decode_result(text: bytes) -> ActionResult | None:
     """Return the result that `text` describes, or `None` if it is not a well-formed one."""
     try:
-        data = json.loads(text)
+        data = json.loads(text.decode("ascii"))
         roots = tuple([_text(root) for root in data["roots"]])
         known_roots = frozenset(roots)
         result = ActionResult(

@@ -15,7 +15,7 @@ from buildkit.cache.local import LocalCache
 from buildkit.cache.result import ActionResult
 from buildkit.core.digest import Digest, digest_text
 
-ROUNDS = int(os.environ.get("BUILDKIT_FAULT_ROUNDS", "24"))
+ROUNDS = max(5, int(os.environ.get("BUILDKIT_FAULT_ROUNDS", "5")))  # for each kind of damage
 TASKS = 60
 
 
@@ -117,7 +117,7 @@ def damage(path: Path, rng: random.Random) -> str:
 def test_damage_anywhere_is_a_miss_at_worst(tmp_path: Path, what: str, checkpoint: bool) -> None:
     pristine = build_cache(tmp_path, checkpoint=checkpoint)
     hurt = 0
-    for round_number in range(ROUNDS // 6 + 1):
+    for round_number in range(ROUNDS):
         seed = f"{what} {checkpoint} {round_number}"
         rng = random.Random(seed)
         directory = tmp_path / "damaged"

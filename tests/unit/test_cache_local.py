@@ -13,6 +13,7 @@ from buildkit.cache.errors import RestoreMiss
 from buildkit.cache.local import FLUSH_AT, LocalCache
 from buildkit.cache.protocols import ActionCache
 from buildkit.cache.result import ActionResult
+from buildkit.cache.scratch import Scratch
 from buildkit.core.digest import Digest, digest_bytes, digest_text
 
 KEY = digest_text("key")
@@ -70,6 +71,23 @@ def test_another_process_restores_what_was_put(place: Place) -> None:
     assert (place.root / "out").read_bytes() == b"out"
     cache.close()
     assert place.warnings == []
+
+
+def test_a_run_that_only_restores_clears_away_what_a_killed_one_left(place: Place) -> None:
+    cache = place.open()
+    result = place.remember(cache)
+    cache.close()
+    pid = os.fork()
+    if pid == 0:  # half of a restore, then death
+        scratch = Scratch(str(place.directory / "tmp"))
+        Path(scratch.path_beside(str(place.root / "out"))).write_bytes(b"half")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert len(os.listdir(place.root)) == 2
+    cache = place.open()
+    cache.restore(KEY, result, root=str(place.root))
+    cache.close()
+    assert os.listdir(place.root) == ["out"]
 
 
 def test_the_directory_can_be_carried_elsewhere(place: Place) -> None:

@@ -469,6 +469,17 @@ def test_an_entry_below_a_link_of_the_same_result_is_refused(place: Place) -> No
     assert list((place.base / "elsewhere").iterdir()) == []
 
 
+def test_an_entry_below_a_link_that_stands_there_already_is_refused(place: Place) -> None:
+    declared = place.base / "declared"
+    declared.mkdir()
+    write(place.base / "elsewhere" / "precious", b"1")
+    (declared / "sub").symlink_to(place.base / "elsewhere")
+    digest = digest_bytes(b"evil")
+    place.store.add(b"evil", digest)
+    entry = OutputFile(f"{declared}/sub/precious", OutputKind.FILE, digest, 0o644)
+    refusal(place, ActionResult(task="t", roots=(str(declared),), outputs=(entry,)))
+
+
 def test_a_result_that_names_other_outputs_than_the_task_is_a_miss(place: Place) -> None:
     write(place.root / "out", b"1")
     result = place.record("out")
