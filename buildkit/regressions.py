@@ -1,4 +1,4 @@
-"""`python -m buildkit.regressions`: the regression detector as a filter. All of it lives in `report/regressions`."""
+"""`python -m buildkit.regressions`: the detector as a filter; it lives in `report/regressions`."""
 
 import sys
 

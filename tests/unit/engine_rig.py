@@ -83,19 +83,31 @@ def gate(folder: object, name: str = "gate") -> Iterator[tuple[str, Callable[[],
 
 
 class Lifeline:
-    """A FIFO that is at its end when no process holds it any more: `exec 9> FIFO`."""
+    """A FIFO that is at its end when no process holds it any more: `exec 9> FIFO`.
 
-    def __init__(self, folder: object, name: str = "lifeline") -> None:
+    What processes write to it arrives in `said`.
+    """
+
+    def __init__(self, folder: object, loop: EventLoop, name: str = "lifeline") -> None:
         self.path = os.path.join(str(folder), name)
         os.mkfifo(self.path)
-        self.fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        self.said = b""
+        self.ended = False
+        self._loop = loop
+        self._fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        loop.watch_reads(self._fd, self._read)
 
-    def is_held(self) -> bool:
-        """Return whether some process still has it open."""
+    def _read(self) -> None:
         try:
-            return os.read(self.fd, 65536) != b""
+            data = os.read(self._fd, 65536)
         except BlockingIOError:
-            return True
+            return
+        self.said += data
+        if not data:
+            self.ended = True
+            self._loop.unwatch(self._fd)
 
     def close(self) -> None:
-        os.close(self.fd)
+        if not self.ended:
+            self._loop.unwatch(self._fd)
+        os.close(self._fd)

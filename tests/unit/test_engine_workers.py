@@ -252,8 +252,8 @@ def test_retired_workers_take_no_more_jobs(rig, tmp_path) -> None:
 
 
 def wait_at(path: str) -> int:
-    with open(path) as file:
-        file.readline()
+    with open(path, "rb", buffering=0) as file:
+        file.read(3)  # one "go\n", and not that of the next
     return os.getpid()
 
 

@@ -130,11 +130,7 @@ class Detector:
             self._excursion = 0.0
         self._margin_now, self._size = margin, up.size
         slower = window[len(window) - up.runs :]
-        if (
-            margin > 0
-            and window[-1] is self._recent[-1]
-            and self._measure(slower, wall) > settings.minimum_effect / 2
-        ):
+        if margin > 0 and window[-1] is self._recent[-1] and self._stands(slower, wall):
             self._since = self._recent.index(slower[0])
             self._judge = judge_of
             return self._alarm(i, wall)
@@ -165,12 +161,31 @@ class Detector:
             + settings.youth
             * max(0.0, math.log(settings.level_runs / max(self._at_level, len(self._history) / 2)))
             + settings.own_record * self._record
+            + settings.correlated * baseline.noise.correlation
+            + settings.quiet
+            * max(-1.0, min(1.0, 3.5 * math.log(settings.quiet_scale / baseline.noise.scale)))
         )
         if up.log_odds > bar:
             stretch = residuals[len(residuals) - up.runs :]
             share = seen_before(baseline.residuals, stretch, up.size, baseline.noise.scale)
             bar += settings.like_the_past * max(0.0, share - settings.unlike_the_past)
         return up.log_odds - bar, up, baseline
+
+    def _stands(self, slower: list[Sample], wall: Baseline) -> bool:
+        """Return whether wall time is up at all, and for more than that the machine is busier than usual."""
+        size = self._measure(slower, wall)
+        if size < self.settings.minimum_effect / 2:
+            return False
+        usual = self._history[-self.settings.level_runs :]
+        loads = [s.load for s in slower if s.load is not None]
+        usual_loads = [s.load for s in usual if s.load is not None]
+        if not loads or not usual_loads or median(loads) < median(usual_loads) + self.settings.busier:
+            return True
+        after = [s.cpu for s in slower if s.cpu is not None]
+        before = [s.cpu for s in usual if s.cpu is not None]
+        if len(after) < len(slower) or not before:
+            return True
+        return median(after) - median(before) > self.settings.cpu_veto * size
 
     def _wall_follows(self, slower: list[Sample], size: float, wall: Baseline) -> bool:
         return wall.shift([wall.residual(s) for s in slower]) > self.settings.wall_follows * size

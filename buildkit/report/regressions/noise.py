@@ -19,6 +19,7 @@ CELLS = 4  # cells of the tabulated density per scale
 CLIP = 3.0  # a residual beyond so many scales is an outlier that says nothing about the next run
 DOF = 6.0
 PRIOR_SCALE, PRIOR_RUNS = 0.07, 2.0
+PRIOR_CORRELATION, PRIOR_CORRELATION_RUNS = 0.1, 10.0
 PRIOR_AGAIN, PRIOR_OUTLIERS = 0.15, 1.8
 SMALLEST_SCALE = 0.004
 _T = math.exp(math.lgamma((DOF + 1) / 2) - math.lgamma(DOF / 2)) / math.sqrt(DOF * math.pi)
@@ -129,12 +130,14 @@ def _persistence(residuals: Sequence[float], scale: float) -> float:
 
 def _correlation(residuals: Sequence[float], scale: float) -> float:
     """Return the lag-one autocorrelation, outliers clipped, drawn towards 0; below 0.1 it is 0."""
-    edge = 2.0 * scale
+    edge = 2.5 * scale
     clipped = [min(edge, max(-edge, r)) for r in residuals]
     power = sum(c * c for c in clipped)
     if power <= 0:
         return 0.0
     lagged = sum(a * b for a, b in pairwise(clipped))
     n = len(clipped)
-    phi = lagged / power * n / (n + 10)
+    phi = lagged / power
+    phi += (1 + 3 * phi) / n  # the estimate is biased downwards (Kendall 1954)
+    phi = (n * phi + PRIOR_CORRELATION * PRIOR_CORRELATION_RUNS) / (n + PRIOR_CORRELATION_RUNS)
     return min(phi, 0.8) if phi > 0.1 else 0.0

@@ -21,6 +21,10 @@ class Settings:
     haste: float = 0.25  # more for each slower run short of five
     sloth: float = 1.0  # more for each slower run beyond six: what was not plain by then is rarely a step
     youth: float = 2.0  # more for each factor e that the runs at the known level fall short of `level_runs`
+    correlated: float = 3.0  # more for a correlation of 1 between following runs
+    # In a quiet series modes and seasons stand out against the noise, in a wide one they drown in it.
+    quiet: float = 1.0  # more for a scale well below `quiet_scale`, as much less for one above
+    quiet_scale: float = 0.053  # log
     own_record: float = 0.3  # share of the series' highest excursion that came to nothing, added too
     unlike_the_past: float = 0.85  # an earlier stretch as slow as this share of the latest one is in the way
     like_the_past: float = 15.0  # more for each 100% beyond that share
@@ -28,6 +32,8 @@ class Settings:
     wall_share: tuple[float, ...] = (0.75, 0.5, 0.3, 0.15)  # of wall time in the blend of wall and CPU time
     cpu_gain: float = 0.85  # the blend is used where its scale is below this share of that of wall time
     wall_follows: float = 0.4  # of a shift of the blend must show in wall time
+    busier: float = 0.2  # other busy tasks per core more than usual: wall time is then no proof
+    cpu_veto: float = 0.3  # of the shift of wall time that CPU time must show on a busier machine
     drop_alarm: float = 4.0  # log posterior odds for an improvement
     again: float = 4.0  # log posterior odds for a further rise during an alarm
     hold: int = 25  # slower runs after which the new level is the known one
