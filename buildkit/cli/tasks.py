@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from doit.cmdparse import CmdParseError
+from doit.control import TaskControl
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
 from buildkit.core.errors import BuildkitError, ExitCode
@@ -64,13 +65,14 @@ class TaskCommand:
 
         dependency = BuildkitDependency(workspace.traces, flush=flush)
 
-        def inspect() -> Inspector:
+        def inspect(control: TaskControl | None = None) -> Inspector:
             inspector = Inspector(
                 workspace,
                 self.task_list,  # type: ignore[attr-defined] # set by doit when it has loaded the tasks
                 dependency=dependency,
                 definitions=self.definitions(),
                 expansion=action_expansion(),
+                control=control,
             )
             dependency.judge = inspector.status_of
             dependency.record = inspector.record

@@ -160,8 +160,7 @@ class Judge:
                 seen = current(path)
             except NotRegularFileError:
                 raise JudgeError(
-                    f"Dependent file '{path}' is not a file; directories cannot be inputs."
-                    f"{_place(task)}"
+                    f"Dependent file '{path}' is not a file; directories cannot be inputs.{_place(task)}"
                 ) from None
             except OSError as error:
                 raise JudgeError(
@@ -187,9 +186,7 @@ class Judge:
         near = [os.path.join(directory, name) for name in siblings]
         return did_you_mean(path, [*near, *self._plan.makers])
 
-    def _ask_checks(
-        self, task: Task, answers: Sequence[CheckAnswer]
-    ) -> tuple[tuple[str, ...], bool]:
+    def _ask_checks(self, task: Task, answers: Sequence[CheckAnswer]) -> tuple[tuple[str, ...], bool]:
         """Return the checks that say no, and whether any check has an opinion."""
         failed: list[str] = []
         opinions = False

@@ -187,7 +187,6 @@ class LiveOutput:
             if _shown(stream, verbosity):
                 self._print(stream, sanitize(data))
 
-
     def _print(self, stream: int, data: bytes) -> None:
         if not data:
             return

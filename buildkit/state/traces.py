@@ -19,7 +19,6 @@ FORGOTTEN = "forgotten"  # the record was removed on purpose: the cache is not a
 FAILED = "failed"  # the last execution did not succeed; what is left of the record is doit's
 
 
-
 Path = str | bytes  # file names that are not UTF-8 are kept as the bytes that they are
 
 
@@ -139,7 +138,7 @@ class TraceStore:
                 "DELETE FROM traces WHERE task = ?", [(_stored(task),) for task in self._removed]
             )
             self._connection.executemany(
-                "INSERT OR REPLACE INTO traces (task, action_key, components, outputs, \"values\", result,"
+                'INSERT OR REPLACE INTO traces (task, action_key, components, outputs, "values", result,'
                 " status, ignored, extra, recorded_at, run_id, wall_ns) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                 [(_stored(row.task), *row[1:]) for row in self._pending.values()],
             )

@@ -159,7 +159,6 @@ def test_no_dodo(project: Project):
         (["-n", "0%"], ["0%"]),
         (["-n", "1.5"], ["1.5"]),
         (["-n", "auto-"], ["auto-"]),
-        (["-n", ""], []),
         (["-P", "banana", "-n", "2"], ["banana"]),
         (["-r", "banana"], ["banana"]),
         (["-v", "banana"], ["banana"]),
@@ -195,7 +194,6 @@ def test_wrong_command_line(project: Project, arguments: list[str], names: list[
         ("[tool.buildkit]\ncache_max_size = 'huge'\n", ["cache_max_size", "huge"]),
         ("[tool.buildkit]\npools = 5\n", ["pools"]),
         ("[tool.doit.commands.run]\nnum_process = 'banana'\n", ["banana"]),
-        ("[tool\n", ["pyproject.toml"]),
     ],
 )
 def test_wrong_settings(project: Project, text: str, names: list[str]):
@@ -241,14 +239,14 @@ def test_database_from_a_newer_version(project: Project):
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     database.close()
     project.write("in", "2")
-    before = project.everything()
+    before = project.path(".buildkit/state.db").read_bytes()
     for command in ([], ["list", "-s"], ["forget"], ["ignore", "copy"], ["reset-dep"], ["report"]):
         result = project.run(*command)
         assert result.exit_code == 3, result
         assert result.ran == (), result
         assert "Traceback" not in result.output, result
         assert "newer" in result.stderr, result
-        assert project.everything() == before, result
+        assert project.path(".buildkit/state.db").read_bytes() == before, result
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "dangling link"])

@@ -298,6 +298,54 @@ def test_program_that_does_not_exist_fails_its_task(project: Project, width: str
     assert "Traceback" not in result.output
 
 
+def test_uptodate_callable_that_raises_fails_its_task(project: Project):
+    """Stock doit dies of it, with the exit code for a wrong dodo.py."""
+    project.dodo("""
+        def broken():
+            raise ValueError('this check is broken')
+
+        def task_broken():
+            return {'actions': ['say broken'], 'uptodate': [broken]}
+
+        def task_other():
+            return {'actions': ['say other']}
+    """)
+    result = project.run("--continue", check=2)
+    assert result.ran == ("other",)
+    assert "this check is broken" in result.output
+    assert "dodo.py" in result.output
+
+
+def test_delayed_task_behind_a_failure_is_not_created(project: Project):
+    """Stock doit calls the creator although what it waits for failed, and dies of what is not there."""
+    project.dodo("""
+        from doit import create_after
+
+        def task_first():
+            return {'actions': ['say first; exit 1'], 'targets': ['list']}
+
+        @create_after(executed='first')
+        def task_later():
+            for name in open('list'):
+                yield {'name': name, 'actions': ['say later']}
+    """)
+    result = project.run("--continue", check=2)
+    assert result.ran == ("first",)
+    assert "Traceback" not in result.output
+
+
+def test_action_of_a_task_that_was_not_asked_for_is_checked_too(project: Project):
+    """Stock doit finds it when that task's turn has come."""
+    project.dodo("""
+        def task_wrong():
+            return {'actions': [5]}
+
+        def task_right():
+            return {'actions': ['say right']}
+    """)
+    assert project.run("right").exit_code == 3
+
+
 def test_teardown_happens_once_with_threads(project: Project):
     project.dodo("""
         def task_server():

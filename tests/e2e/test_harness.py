@@ -103,7 +103,7 @@ def test_a_wrong_exit_code_is_told(stock: Project):
 
 
 def test_private_state_is_no_difference(copying: Twins):
-    copying.buildkit.write(".buildkit/state.db", "ours")
+    copying.buildkit.write(".buildkit/notes", "ours")
     copying.stock.write(".doit.db.dat", "theirs")
     assert copying.run("list").exit_code == 0
 

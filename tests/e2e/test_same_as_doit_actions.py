@@ -408,15 +408,3 @@ def test_permissions_of_outputs(twins: Twins, mode: str):
     """)
     assert twins.run().exit_code == 0
     assert twins.run("-n", "2").exit_code == 0
-
-
-def test_actions_that_are_not_actions(twins: Twins):
-    twins.dodo("""
-        def task_wrong():
-            return {'actions': [5]}
-
-        def task_right():
-            return {'actions': ['say right']}
-    """)
-    assert twins.run("right").ran == ["right"]
-    assert twins.run("wrong", reporter=False).exit_code != 0

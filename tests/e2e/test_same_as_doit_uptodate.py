@@ -184,23 +184,6 @@ def test_check_timestamp_unchanged(twins: Twins):
     assert twins.run("watch:folder").ran == []
 
 
-def test_an_uptodate_callable_that_raises(twins: Twins):
-    twins.dodo("""
-        def broken():
-            raise ValueError('this check is broken')
-
-        def task_first():
-            return {'actions': ['say first']}
-
-        def task_broken():
-            return {'actions': ['say broken'], 'uptodate': [broken]}
-    """)
-    pair = twins.run(reporter=False)
-    assert pair.exit_code != 0
-    assert pair.complains("this check is broken")
-    assert "broken" not in pair.ran
-
-
 def test_an_uptodate_callable_may_change_its_task(twins: Twins):
     twins.dodo("""
         def more_inputs(task):

@@ -39,10 +39,11 @@ def test_getargs_of_one_value(numbers: Twins, width: str):
     """
     )
     assert numbers.run("-n", width, "use", order=True).ran == ["produce", "use 5 [1, 2]", "shell ada 5"]
-    assert numbers.run("-n", width, "use").ran == []
+    assert numbers.run("-n", width, "use", judged=["produce"]).ran == []
     numbers.write("numbers.json", '{"x": 6, "y": [], "name": "bob"}')
     assert numbers.run("-n", width, "produce").ran == ["produce"]
-    assert numbers.run("-n", width, "use", order=True).ran == ["use 6 []", "shell bob 6"]
+    pair = numbers.run("-n", width, "use", order=True, judged=["produce"])
+    assert pair.ran == ["use 6 []", "shell bob 6"]
 
 
 def test_getargs_of_the_whole_dict_and_of_a_group(numbers: Twins):
@@ -70,7 +71,8 @@ def test_getargs_of_the_whole_dict_and_of_a_group(numbers: Twins):
     first = numbers.run("use", order=False)
     assert 'sizes {"a": 1, "bb": 2, "ccc": 3}' in first.ran
     assert 'whole {"name": "ada", "x": 5, "y": [1, 2]}' in first.ran
-    assert numbers.run("use").ran == []
+    judged = ["produce", "parts:a", "parts:bb", "parts:ccc"]
+    assert numbers.run("use", judged=judged).ran == []
 
 
 def test_getargs_of_a_value_that_nobody_saved(numbers: Twins):

@@ -1,0 +1,365 @@
+"""Why a task would run: every task that it depends on is judged, and what that means for it is told.
+
+What belongs here: the walk through the tasks and the facts of an explanation. Nothing is run or written;
+the rule that decides is the engine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from buildkit.core.decide import Course, Facts, RecordStatus, decide
+from buildkit.core.difference import Difference, differences, parts_of
+from buildkit.core.digest import Digest
+from buildkit.core.execution import Reason, ReasonKind
+from buildkit.core.graph import CycleFound, upstream_first
+from buildkit.core.plan import CheckKind, Task, TaskKind
+from buildkit.engine.host import HostError
+from buildkit.engine.judge import JudgeError, Judgement, decode_components
+from buildkit.engine.outputs import AS_RECORDED, compare_outputs, decode_outputs
+from buildkit.engine.scheduler import cycle_error
+from buildkit.frontend.inspect import Inspector
+from buildkit.frontend.workspace import Workspace
+from buildkit.report.explanation import Brief, CacheAnswer, Explanation, LastTime, Upstream, Would
+from buildkit.state.history import History
+from buildkit.state.traces import OK
+
+_STATUS = {status.value: status for status in RecordStatus}  # as traces spell it
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What has been found out about a task."""
+
+    task: Task
+    would: Would
+    reasons: tuple[Reason, ...] = ()
+    message: str = ""
+    judgement: Judgement | None = None
+    awaited: str | None = None  # the first task upstream that would act, and supplies what this one reads
+    cache: CacheAnswer = CacheAnswer.OFF
+
+    def brief(self) -> Brief:
+        return Brief(self.task.name, self.would, self.reasons, self.message, self.awaited)
+
+
+class Explainer:
+    """Explains tasks of a loaded dodo.py; every task is judged once."""
+
+    def __init__(self, inspector: Inspector, workspace: Workspace) -> None:
+        self._inspector = inspector
+        self._plan = inspector.plan
+        self._workspace = workspace
+        self._seen: dict[str, _Seen] = {}
+        # Kept apart from the plan's: that one is made anew each time that a calc_dep adds to a task.
+        self._makers = dict(inspector.plan.makers)
+        self._calculators: dict[str, tuple[str, ...]] = {}  # tasks that calculated dependencies
+        self._errors: dict[str, str] = {}  # tasks that could not be worked out
+
+    def survey(self, names: Iterable[str]) -> list[Brief]:
+        """Judge the tasks and all that they wait for; return those that were not known, in their order.
+
+        Setup tasks are among them where the task that needs them would run. PlanError names a cycle, or
+        what is wrong with a definition.
+        """
+        order: list[_Seen] = []
+        waiting = list(names)
+        while waiting:
+            fresh = list(self._visit(waiting))
+            self._ask_cache(fresh)
+            order += fresh
+            waiting = [
+                setup
+                for seen in fresh
+                if seen.would is Would.RUN
+                for setup in seen.task.setup
+                if setup not in self._seen
+            ]
+        return [seen.brief() for seen in order]
+
+    def explain(self, name: str) -> Explanation:
+        """Return everything there is to say about a task; PlanError as in `survey`."""
+        if name not in self._seen:
+            self.survey([name])
+        seen = self._seen[name]
+        task, judgement = seen.task, seen.judgement
+        trace = self._workspace.traces.get(name)
+        components = judgement.components if judgement is not None else ()
+        inputs = [(path, found.digest, found.mode) for path, found in judgement.inputs] if judgement else []
+        supplies = self._suppliers(task)
+        return Explanation(
+            brief=seen.brief(),
+            location=task.location,
+            differences=self._differences(seen),
+            parts=parts_of(components, inputs),
+            key=judgement.key if judgement is not None else None,
+            recorded_key=trace.action_key if trace is not None else None,
+            cache=seen.cache,
+            uncacheable=task.uncacheable,
+            waits=tuple(self._upstream(wait, supplies) for wait in dict.fromkeys(self._edges(name))),
+            setup=tuple(self._upstream(setup, supplies) for setup in self._known(task.setup)),
+            may_change=tuple(self._acting_sources(name)),
+            members=tuple(member.brief() for member in self._members(name)),
+            last=self._last(name),
+        )
+
+    # --- the walk
+
+    def _visit(self, names: Sequence[str]) -> Iterator[_Seen]:
+        try:
+            for name in upstream_first(names, self._unseen_edges, settle=self._create):
+                if name not in self._seen:
+                    self._seen[name] = self._judge(self._plan[name])
+                    yield self._seen[name]
+        except CycleFound as cycle:
+            raise cycle_error(cycle.names) from None
+
+    def _unseen_edges(self, name: str) -> tuple[str, ...]:
+        return () if name in self._seen else self._edges(name)
+
+    def _edges(self, name: str) -> tuple[str, ...]:
+        """Return what a task waits for, with what recorded values of its calc_deps add."""
+        task = self._plan[name]
+        if task.calc_deps and name not in self._errors:
+            self._calculators.setdefault(name, task.calc_deps)
+            try:
+                task = self._inspector.task(name)
+            except HostError as error:
+                self._errors[name] = str(error)
+        return (*task.calc_deps, *task.waits)
+
+    def _create(self, name: str) -> bool:
+        """Create a delayed task, once nothing is left to be done before it; return whether that was so."""
+        task = self._plan[name]
+        if not task.dynamic or task.calc_deps or name in self._errors or name in self._seen:
+            return False
+        if any(self._may_act(wait) for wait in task.waits):
+            return False
+        try:
+            extension = self._inspector.host.extend(task, {})
+        except HostError as error:
+            self._errors[name] = str(error)
+            return False
+        created = (*extension.added, extension.task._replace(dynamic=bool(extension.task.calc_deps)))
+        self._plan.extend(created)
+        self._makers.update((path, one.name) for one in created for path in one.outputs)
+        return True
+
+    def _may_act(self, name: str) -> bool:
+        seen = self._seen[name]
+        return seen.would.acts or seen.awaited is not None
+
+    # --- judging
+
+    def _judge(self, task: Task) -> _Seen:
+        name = task.name
+        if name in self._errors:
+            return _Seen(task, Would.BLOCKED, message=self._errors[name])
+        edges = [self._seen[edge] for edge in self._edges(name)]
+        trace = self._workspace.traces.get(name)
+        ignored = tuple(edge.task.name for edge in edges if edge.would is Would.IGNORED)
+        if ignored or (trace is not None and trace.ignored):
+            return _Seen(task, Would.IGNORED, (Reason(ReasonKind.IGNORED, ignored),))
+        blocked = tuple(edge.task.name for edge in edges if edge.would is Would.BLOCKED)
+        if blocked:
+            return _Seen(task, Would.BLOCKED, (Reason(ReasonKind.UPSTREAM, blocked),))
+        if task.dynamic:
+            makers = " and ".join(f"'{wait}'" for wait in task.waits if self._may_act(wait))
+            return _Seen(
+                task, Would.UNKNOWN, message=f"it is created when {makers} has run", awaited=task.waits[0]
+            )
+        awaited = next(self._acting_suppliers(task), None)
+        if task.kind is TaskKind.GROUP:
+            return _Seen(task, Would.GROUP, awaited=awaited)
+        try:
+            judgement = self._inspector.judge.judge(task)
+        except JudgeError as error:
+            absent = self._not_made_yet(task)
+            if absent:
+                return self._without_inputs(task, absent, awaited)
+            return _Seen(task, Would.BLOCKED, message=str(error))
+        except HostError as error:
+            return _Seen(task, Would.BLOCKED, message=str(error))
+        would = Would.SKIP if judgement.verdict.course is Course.SKIP else Would.RUN
+        return _Seen(task, would, judgement.verdict.reasons, judgement=judgement, awaited=awaited)
+
+    def _not_made_yet(self, task: Task) -> list[str]:
+        """Return the inputs that are missing, if tasks that would act make all of them."""
+        absent: list[str] = []
+        for path in task.inputs:
+            try:
+                if self._workspace.table.current(path) is not None:
+                    continue
+            except OSError:
+                return []
+            maker = self._maker(path)
+            if maker is None or maker not in self._seen or not self._may_act(maker):
+                return []
+            absent.append(path)
+        return absent
+
+    def _without_inputs(self, task: Task, absent: list[str], awaited: str | None) -> _Seen:
+        """Say what can be said of a task whose inputs are still to be made: its key is not known."""
+        trace = self._workspace.traces.get(task.name)
+        status, seen = RecordStatus.NONE, AS_RECORDED
+        if trace is not None and (trace.status != OK or trace.action_key is not None):
+            status = _STATUS.get(trace.status, status)
+        if trace is not None and status is RecordStatus.OK:
+            recorded = decode_outputs(trace.outputs)
+            seen = compare_outputs(task.outputs, recorded, self._workspace.table, self._workspace.root)
+        verdict = decide(
+            Facts(status, key_is_recorded=True, outputs_missing=seen.missing, outputs_changed=seen.changed)
+        )
+        first = self._maker(absent[0])
+        message = f"'{first}' makes its input '{absent[0]}' first"
+        if verdict.course is Course.SKIP:
+            return _Seen(task, Would.UNKNOWN, message=message, awaited=awaited)
+        return _Seen(task, Would.RUN, verdict.reasons, awaited=awaited)
+
+    def _ask_cache(self, fresh: Sequence[_Seen]) -> None:
+        """Find out which of the tasks the cache has results for: one look for all."""
+        cache = self._workspace.cache
+        asked: list[tuple[_Seen, Digest]] = []
+        for seen in fresh:
+            seen.cache = self._without_asking(seen)
+            if seen.cache is CacheAnswer.NO_RESULT and seen.judgement is not None and seen.judgement.key:
+                asked.append((seen, Digest(seen.judgement.key)))
+        held = cache.has_many({key for _seen, key in asked}) if cache is not None and asked else set()
+        for seen, key in asked:
+            if key in held:
+                seen.cache = CacheAnswer.HAS_RESULT
+                if seen.would is Would.RUN:
+                    seen.would = Would.RESTORE
+
+    def _without_asking(self, seen: _Seen) -> CacheAnswer:
+        """Return why the cache is not to be asked, or NO_RESULT where it is."""
+        if self._workspace.cache is None:
+            return CacheAnswer.OFF
+        if seen.task.uncacheable is not None:
+            return CacheAnswer.UNCACHEABLE
+        if seen.judgement is None or seen.judgement.key is None:
+            return CacheAnswer.NO_KEY
+        if seen.judgement.verdict.course is Course.RUN:
+            return CacheAnswer.NOT_ASKED
+        return CacheAnswer.NO_RESULT
+
+    # --- upstream
+
+    def _maker(self, path: str) -> str | None:
+        """Return the task that makes a path, or the directory that it lies in."""
+        while path:
+            maker = self._makers.get(path) or self._makers.get(path + "/")
+            if maker is not None:
+                return maker
+            path = path.rpartition("/")[0]
+        return None
+
+    def _suppliers(self, task: Task) -> dict[str, list[str]]:
+        """Return which tasks supply what the key of a task depends on, and what that is.
+
+        A group has all it waits for as suppliers: it passes on what they do.
+        """
+        found: dict[str, list[str]] = {}
+        edges = {*self._edges(task.name), *task.setup}
+        for path in task.inputs:
+            maker = self._maker(path)
+            if maker in edges and maker is not None:
+                found.setdefault(maker, []).append(path)
+        for wanted in task.getargs:
+            value = "its values" if wanted.key is None else f"value '{wanted.key}'"
+            found.setdefault(wanted.task, []).append(value)
+        for check in task.checks:
+            if check.kind is CheckKind.RESULT:
+                found.setdefault(check.value, []).append("its result")
+        for name in self._calculators.get(task.name, ()):
+            found.setdefault(name, []).append("dependencies")
+        if task.kind is TaskKind.GROUP:
+            for name in edges:
+                found.setdefault(name, [])
+        return found
+
+    def _acting_suppliers(self, task: Task) -> Iterator[str]:
+        """Yield tasks that would act and supply what `task` reads, straight or through others."""
+        for name in self._suppliers(task):
+            seen = self._seen.get(name)
+            if seen is None:
+                continue
+            if seen.would.acts:
+                yield name
+            elif seen.awaited is not None:
+                yield seen.awaited
+
+    def _acting_sources(self, name: str) -> list[str]:
+        """Return all tasks that would act and with which the answer for `name` may change."""
+        found: dict[str, None] = {}
+        done = {name}
+        waiting = [name]
+        while waiting:
+            for supplier in self._suppliers(self._plan[waiting.pop()]):
+                seen = self._seen.get(supplier)
+                if seen is None or supplier in done:
+                    continue
+                done.add(supplier)
+                if seen.would.acts:
+                    found[supplier] = None
+                elif seen.awaited is not None:
+                    waiting.append(supplier)
+        if not found and (awaited := self._seen[name].awaited) is not None:
+            found[awaited] = None  # of a task that is not created yet
+        return list(found)
+
+    def _upstream(self, name: str, supplies: dict[str, list[str]]) -> Upstream:
+        return Upstream(name, self._seen[name].would, tuple(supplies.get(name, ())))
+
+    def _known(self, names: Iterable[str]) -> list[str]:
+        """Return the names, judged if they were not yet (setup tasks of a task that would not run)."""
+        wanted = list(names)
+        self.survey([name for name in wanted if name not in self._seen])
+        return wanted
+
+    def _members(self, name: str) -> list[_Seen]:
+        """Return the tasks of a group, groups within it resolved, in the order of the definition."""
+        if self._seen[name].would is not Would.GROUP:
+            return []
+        found: dict[str, _Seen] = {}
+        done: set[str] = set()
+        waiting = [name]
+        while waiting:
+            group = waiting.pop()
+            if group in done:
+                continue
+            done.add(group)
+            inner = []
+            for member in self._edges(group):
+                seen = self._seen[member]
+                if seen.would is Would.GROUP:
+                    inner.append(member)
+                else:
+                    found.setdefault(member, seen)
+            waiting.extend(reversed(inner))
+        return list(found.values())
+
+    # --- the record
+
+    def _differences(self, seen: _Seen) -> tuple[Difference, ...]:
+        trace, judgement = self._workspace.traces.get(seen.task.name), seen.judgement
+        if judgement is None or trace is None or trace.action_key in (None, judgement.key):
+            return ()
+        recorded = decode_components(self._workspace.traces.components(seen.task.name))
+        if recorded is None or judgement.key is None:
+            return ()
+        components, inputs = recorded
+        return differences(
+            components,
+            [(path, digest, mode) for path, (digest, mode) in inputs.items()],
+            judgement.components,
+            [(path, found.digest, found.mode) for path, found in judgement.inputs],
+        )
+
+    def _last(self, name: str) -> LastTime | None:
+        connection = self._workspace.connection
+        if connection is None:
+            return None
+        found = History(connection).task_history(name, limit=1)
+        return LastTime(*found[0]) if found else None
