@@ -104,3 +104,5 @@ class Execution:
     cacheable: bool = True
     uncacheable_reason: str | None = None
     log_path: str | None = None  # of a failure: where the whole log is
+    key: str | None = None  # 15 hexadecimal digits of the action key: equal ones had nothing changed between
+    sla_s: float | None = None  # the target that it was held to

@@ -34,9 +34,9 @@ _INSERT_EXECUTION = _insert("executions", rows.EXECUTION_COLUMNS, "REPLACE")
 _INSERT_RUN = _insert("runs", INFO_FIELDS)
 _IMPORT_RUN = _insert("runs", (*INFO_FIELDS, *SUMMARY_FIELDS, "skipped_ranges"), "IGNORE")
 _FINISH_RUN = (
-    f"UPDATE runs SET {', '.join(f'{c} = ?' for c in SUMMARY_FIELDS)}, skipped_ranges = ? WHERE id = ?"  # noqa: S608 constants
+    f"UPDATE runs SET {', '.join(f'{c} = ?' for c in SUMMARY_FIELDS)}, skipped_ranges = ?, extra = ? WHERE id = ?"  # noqa: S608 constants
 )
-_SELECT_RUNS = f"SELECT id, skipped_ranges, {', '.join(INFO_FIELDS + SUMMARY_FIELDS)} FROM runs"  # noqa: S608
+_SELECT_RUNS = f"SELECT id, skipped_ranges, extra, {', '.join(INFO_FIELDS + SUMMARY_FIELDS)} FROM runs"  # noqa: S608
 _SELECT_EXECUTIONS = f"""
     SELECT tasks.name AS task, reasons.text AS reasons, workers.text AS worker, uncacheable.text AS why,
            {", ".join(f"executions.{column}" for column in rows.EXECUTION_COLUMNS)}
@@ -94,7 +94,8 @@ class History:
         """Record how a run ended."""
         with self._writing():
             ranges = self.skipped_ranges(summary.skipped_tasks)
-            self._connection.execute(_FINISH_RUN, (*rows.summary_row(summary), ranges, run_id))
+            row = (*rows.summary_row(summary), ranges, rows.summary_extra(summary), run_id)
+            self._connection.execute(_FINISH_RUN, row)
 
     def skipped_ranges(self, tasks: Sequence[str] | str) -> str:
         """Return the ids of `tasks` as ranges, numbering new names; a text is taken for such ranges."""

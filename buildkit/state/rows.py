@@ -22,7 +22,7 @@ EXECUTION_COLUMNS = (
     "run_id", "task_id", "attempt", "decision", "reasons_id", "wall_ns", "started_ns", "queue_ns", "user_ns",
     "system_ns", "rss_bytes", "read_bytes", "write_bytes", "exit_code", "signal", "worker_id", "slot",
     "beside_milli", "load_milli", "bytes_restored", "bytes_stored", "saved_ns", "cacheable",
-    "uncacheable_id", "log_path",
+    "uncacheable_id", "log_path", "key_bits", "sla_ms",
 )  # fmt: skip
 
 
@@ -50,9 +50,22 @@ def run_record(row: Mapping[str, Any]) -> RunRecord:
             wall_ns=row["wall_ns"],
             exit_code=row["exit_code"],
             skipped_tasks=row["skipped_ranges"] or "",
+            critical_path=_critical_path(row["extra"]),
             **counts,
         )
     return RunRecord(row["id"], RunInfo(**info), summary)
+
+
+def summary_extra(summary: RunSummary) -> str | None:
+    """Return the column `extra` of a run: JSON of what has no column; None where there is nothing."""
+    if not summary.critical_path:
+        return None
+    return storable(json.dumps({"critical_path": summary.critical_path}, separators=(",", ":")))
+
+
+def _critical_path(extra: str | None) -> tuple[str, ...]:
+    found = json.loads(extra) if extra else {}
+    return tuple(found.get("critical_path", ()))
 
 
 def reasons_text(reasons: tuple[Reason, ...]) -> str | None:
@@ -102,6 +115,8 @@ def execution_row(
         int(execution.cacheable),
         None if execution.uncacheable_reason is None else texts[execution.uncacheable_reason],
         None if execution.log_path is None else storable(execution.log_path),
+        None if execution.key is None else int(execution.key, 16),
+        _to_milli(execution.sla_s),
     )
 
 
@@ -137,6 +152,8 @@ def execution(row: Mapping[str, Any]) -> Execution:
         cacheable=bool(row["cacheable"]),
         uncacheable_reason=row["why"],
         log_path=row["log_path"],
+        key=None if row["key_bits"] is None else f"{row['key_bits']:015x}",
+        sla_s=_from_milli(row["sla_ms"]),
     )
 
 

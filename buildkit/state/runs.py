@@ -58,6 +58,8 @@ class RunSummary:
     bytes_restored: int = 0
     # Skipped tasks by name, or as ranges of task ids (state/ranges.py) where the caller has them at hand.
     skipped_tasks: Sequence[str] | str = ()
+    # Executed tasks, each waited for by the next, the last of which ended the run: the chain that made it long.
+    critical_path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,8 @@ class RunRecord:
 
 # Names of the fields, which are those of the columns of table `runs` as well.
 INFO_FIELDS = tuple(each.name for each in fields(RunInfo))
-SUMMARY_FIELDS = tuple(each.name for each in fields(RunSummary) if each.name != "skipped_tasks")
+_NO_COLUMN = ("skipped_tasks", "critical_path")
+SUMMARY_FIELDS = tuple(each.name for each in fields(RunSummary) if each.name not in _NO_COLUMN)
 
 
 def line_of_run(info: RunInfo, summary: RunSummary, database_uid: str) -> dict[str, Any]:

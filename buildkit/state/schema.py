@@ -152,8 +152,36 @@ def _create_history(database: Database) -> None:
     )
 
 
+def _add_keys_targets_and_days(database: Database) -> None:
+    """Version 2: what flaky tasks, targets and forecasts need."""
+    columns = {row[1] for row in database.execute("PRAGMA table_info(executions)")}
+    for column in ("key_bits", "sla_ms"):
+        if column not in columns:
+            database.execute(f"ALTER TABLE executions ADD COLUMN {column} INTEGER")
+    # Aggregates of whole days (UTC, counted from 1970-01-01), kept long after the executions themselves.
+    database.execute(
+        """
+        CREATE TABLE IF NOT EXISTS daily_tasks (
+            day INTEGER NOT NULL, task_id INTEGER NOT NULL, machine_id INTEGER NOT NULL, executed INTEGER,
+            failed INTEGER, restored INTEGER, wall_ns INTEGER, median_wall_ns INTEGER, p95_wall_ns INTEGER,
+            cpu_ns INTEGER, rss_bytes INTEGER, PRIMARY KEY (day, task_id, machine_id)
+        ) WITHOUT ROWID
+        """
+    )
+    database.execute(
+        """
+        CREATE TABLE IF NOT EXISTS daily_runs (
+            day INTEGER NOT NULL, machine_id INTEGER NOT NULL, runs INTEGER, failed_runs INTEGER,
+            wall_ns INTEGER, task_ns INTEGER, executed INTEGER, restored INTEGER, skipped INTEGER,
+            failed INTEGER, saved_ns INTEGER, bytes_stored INTEGER, bytes_restored INTEGER,
+            PRIMARY KEY (day, machine_id)
+        ) WITHOUT ROWID
+        """
+    )
+
+
 # Append only: entry n makes version n+1 out of version n.
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_create_all,)
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_create_all, _add_keys_targets_and_days)
 VERSION = len(MIGRATIONS)
 
 
