@@ -49,6 +49,7 @@ class Started:
     """The actions of a task begin."""
 
     task: Task
+    slot: int | None = None  # None: a group, or a task that could not be started
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,15 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A running task was ended because the run ends."""
+
+    task: Task
+    outcome: JobOutcome
+    execution: Execution
+
+
+@dataclass(frozen=True, slots=True)
 class TearingDown:
     """The teardown actions of a task begin."""
 
@@ -137,6 +147,8 @@ class Aborted:
 class RunFinished:
     """The last event."""
 
+    exit_code: int = 0
+
 
 Event = (
     RunStarted
@@ -148,6 +160,7 @@ Event = (
     | Restored
     | Ignored
     | Failed
+    | Cancelled
     | TearingDown
     | TeardownFailed
     | Warned

@@ -154,9 +154,9 @@ class Run:
             self._shut_down()
             self._tear_down()
             self._flush_now()
-            self._emit(events.RunFinished())
-        if self._signal is not None:
-            self.totals.exit_code = 128 + self._signal
+            if self._signal is not None:
+                self.totals.exit_code = 128 + self._signal
+            self._emit(events.RunFinished(self.totals.exit_code))
         return self.totals
 
     # --- the loop
@@ -332,7 +332,7 @@ class Run:
             self._pools[task.settings.pool] = self._pools.get(task.settings.pool, 0) + 1
         if task.teardown:
             self._torn_down.append(task)
-        self._emit(events.Started(task))
+        self._emit(events.Started(task, running.slot))
         executor.start(job_id, job, self, self._done)
 
     def _job(self, task: Task, judgement: Judgement) -> tuple[Job, Executor]:
@@ -407,6 +407,7 @@ class Run:
         execution = self._measured(running, outcome, decision, *running.judgement.verdict.reasons)
         if cancelled:
             self._finish(node, execution)
+            self._emit(events.Cancelled(task, outcome, execution))
             return
         execution.log_path = self._keep_log(task, outcome)
         broken = outcome.status in (JobStatus.ERROR, JobStatus.LOST)

@@ -57,6 +57,7 @@ class ReporterSink:
             events.Restored: self._restored,
             events.Ignored: lambda event: reporter.skip_ignore(self._task(event.task)),
             events.Failed: self._failed,
+            events.Cancelled: lambda _event: None,  # doit's reporters are told nothing either
             events.TearingDown: lambda event: reporter.teardown_task(self._task(event.task)),
             events.TeardownFailed: self._teardown_failed,
             events.Warned: lambda event: self._warn(event.message),
