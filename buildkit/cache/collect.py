@@ -39,6 +39,8 @@ class CollectReport:
     bytes_deleted: int = 0
     blobs_left: int = 0
     bytes_left: int = 0
+    blobs_young: int = 0  # of those left: nothing needs them, but a running build may be about to
+    bytes_young: int = 0
     temporaries_swept: int = 0
     busy: bool = False  # another collection is under way; nothing was done
 
@@ -118,7 +120,8 @@ def collect(
         blobs = list(store.scan())
         rows = index.rows()
         referenced = {digest for row in rows for digest in row.blobs}
-        deleted = _sweep(store, (b for b in blobs if b.digest not in referenced), cutoff_s)
+        unneeded = [blob for blob in blobs if blob.digest not in referenced]
+        deleted = _sweep(store, unneeded, cutoff_s)
         sizes = [digest_size(blob.digest) for blob in blobs]
         bytes_deleted = sum(digest_size(blob.digest) for blob in deleted)
         report = CollectReport(
@@ -128,6 +131,8 @@ def collect(
             bytes_deleted=bytes_deleted,
             blobs_left=len(blobs) - len(deleted),
             bytes_left=sum(sizes) - bytes_deleted,
+            blobs_young=len(unneeded) - len(deleted),
+            bytes_young=sum(digest_size(blob.digest) for blob in unneeded) - bytes_deleted,
             temporaries_swept=swept,
         )
         index.set_counter(BYTES, report.bytes_left)
@@ -188,9 +193,11 @@ def clear(
         )
 
 
-def stats(store: LocalBlobStore, index: Index, location: str) -> CacheStats:
-    """Count what is in the cache; looks at the disk, not at counters."""
+def stats(store: LocalBlobStore, index: Index | None, location: str) -> CacheStats:
+    """Count what is in the cache; looks at the disk, not at counters. None: the index was lost."""
     blobs = [digest_size(blob.digest) for blob in store.scan()]
+    if index is None:
+        return CacheStats(location, blobs=len(blobs), bytes=sum(blobs))
     rows = index.rows()
     counters = index.counters()
     return CacheStats(

@@ -63,6 +63,10 @@ class LocalCache:
         self._trouble = Trouble(directory, warn)
         self._ready = False  # whether the directory has been looked at
         self._writable = False  # whether it has been made, and leftovers of dead processes swept
+        # Why the last question found no answer; None: it was answered, or there is no cache yet. A build
+        # takes no answer for a miss; who asks what the cache holds must not be told that it holds nothing.
+        self.unanswered: str | None = None
+        self._early_misses = 0  # questions from before there was an index to count them in
 
     @classmethod
     def open(
@@ -106,6 +110,8 @@ class LocalCache:
             index.put(key, result, self._clock())
             index.count(collecting.BYTES, self._store.added_bytes)
             self._store.added_bytes = 0
+            index.count(collecting.MISSES, self._early_misses)
+            self._early_misses = 0
             if index.pending >= FLUSH_AT:
                 index.flush()
 
@@ -138,7 +144,10 @@ class LocalCache:
             index.count(collecting.MISSES if result is None else collecting.HITS)
             return result
 
-        return self._ask(get)
+        found = self._ask(get)
+        if self._index is None:
+            self._early_misses += 1
+        return found
 
     def has_many(self, keys: Iterable[Digest]) -> set[Digest]:
         """Return those of the keys that have a result (whose blobs may still turn out to be gone)."""
@@ -219,7 +228,7 @@ class LocalCache:
                 wait=wait,
             )
 
-        return self._ask(run) or CollectReport()
+        return self._ask(run, create=self._holds_blobs()) or CollectReport()
 
     def collect_if_due(self, *, max_bytes: int | None, max_age_s: float | None) -> CollectReport | None:
         """Collect at the end of a run if a limit is exceeded and the last time was an hour ago or more.
@@ -251,7 +260,7 @@ class LocalCache:
             index.flush()
             return collecting.verify(self._store, index, self._lock())
 
-        return self._ask(run) or VerifyReport()
+        return self._ask(run, create=self._holds_blobs()) or VerifyReport()
 
     def stats(self) -> CacheStats:
         """Count what is in the cache."""
@@ -260,7 +269,10 @@ class LocalCache:
             index.flush()
             return collecting.stats(self._store, index, self.directory)
 
-        return self._ask(run) or CacheStats(self.directory)
+        found = self._ask(run)
+        if found is None and self.unanswered is None:
+            return collecting.stats(self._store, None, self.directory)
+        return found or CacheStats(self.directory)
 
     def clear(self) -> CollectReport:
         """Delete every result and every blob."""
@@ -268,9 +280,13 @@ class LocalCache:
         def run(index: Index) -> CollectReport:
             return collecting.clear(self._store, index, self._scratch, self._lock(), self._clock())
 
-        return self._ask(run) or CollectReport()
+        return self._ask(run, create=self._holds_blobs()) or CollectReport()
 
     # --- inside
+
+    def _holds_blobs(self) -> bool:
+        """Whether there is something to keep house in, even where the index was lost."""
+        return os.path.isdir(self._store.directory)
 
     def _lock(self) -> FileLock:
         return FileLock(f"{self.directory}/collect.lock")
@@ -299,8 +315,10 @@ class LocalCache:
 
     def _ask(self, question: Callable[[Index], _T], *, create: bool = False) -> _T | None:
         """Put a question to the index; `None` if it cannot answer. A damaged index is replaced once."""
+        self.unanswered = None
         for last_try in (False, True):
             if not self._may_read():
+                self.unanswered = self._trouble.problem
                 break
             try:
                 if self._index is None:
@@ -319,16 +337,21 @@ class LocalCache:
                 self._replace_index(self._index.inode)
             except OSError as error:
                 self._trouble.reading_failed(error)
+                self.unanswered = self._trouble.problem
                 break
+        else:
+            self.unanswered = self._trouble.problem  # damaged again as soon as it had been replaced
         return None
 
     def _index_failed(self, error: sqlite3.Error) -> None:
         if is_passing(error):
+            self.unanswered = "is busy: another process has held its index for a while"
             return  # the buffer keeps what was put; the next flush tries again
         readable = is_write_only(error) and self._index is not None
         if readable and self._index is not None:
             self._index.drop_buffer()
         self._trouble.index_failed(error, reading=readable)
+        self.unanswered = self._trouble.problem
 
     def _replace_index(self, damaged_inode: int) -> None:
         old, self._index = self._index, None

@@ -33,6 +33,7 @@ class Trouble:
         self.told = False
         self.storing = True  # whether blobs and results may still be written
         self.reading = True  # whether the index can be asked
+        self.problem = ""  # the last one, as it was told or would have been
 
     def writing_failed(self, error: OSError) -> None:
         """Take note that a blob could not be written."""
@@ -60,6 +61,7 @@ class Trouble:
         self._tell(f"had a damaged index; it was set aside as {set_aside} and rebuilt empty")
 
     def _tell(self, problem: str) -> None:
+        self.problem = problem
         if not self.told:
             self.told = True
             self._warn(f"the cache in {self._directory} {problem}")

@@ -15,6 +15,17 @@ from buildkit.core.errors import BuildkitError, StateError, UsageError
 from buildkit.state.database import database_path, open_database
 from buildkit.state.history import History
 
+OPTION_DIR = {
+    # Named as doit's loader names it, so that `doit --dir X report` means the same.
+    "name": "cwdPath",
+    "short": "d",
+    "long": "dir",
+    "type": str,
+    "default": None,
+    "metavar": "PATH",
+    "help": "the project's directory (default: the current one)",
+}
+
 
 def project_of(options: Mapping[str, Any]) -> str:
     """Return the project's directory as doit's loader would find it; UsageError where there is none."""

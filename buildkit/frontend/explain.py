@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from buildkit.core.decide import Course, Facts, RecordStatus, decide
 from buildkit.core.difference import Difference, differences, parts_of
 from buildkit.core.digest import Digest
+from buildkit.core.errors import PlanError
 from buildkit.core.execution import Reason, ReasonKind
 from buildkit.core.graph import CycleFound, upstream_first
-from buildkit.core.plan import CheckKind, Task, TaskKind
+from buildkit.core.plan import Task, TaskKind
 from buildkit.engine.host import HostError
 from buildkit.engine.judge import JudgeError, Judgement, decode_components
 from buildkit.engine.outputs import AS_RECORDED, compare_outputs, decode_outputs
 from buildkit.engine.scheduler import cycle_error
 from buildkit.frontend.inspect import Inspector
+from buildkit.frontend.supplies import Makers, supplies
 from buildkit.frontend.workspace import Workspace
 from buildkit.report.explanation import Brief, CacheAnswer, Explanation, LastTime, Upstream, Would
 from buildkit.state.history import History
@@ -52,8 +54,7 @@ class Explainer:
         self._plan = inspector.plan
         self._workspace = workspace
         self._seen: dict[str, _Seen] = {}
-        # Kept apart from the plan's: that one is made anew each time that a calc_dep adds to a task.
-        self._makers = dict(inspector.plan.makers)
+        self._makers = Makers(inspector.plan.makers)
         self._calculators: dict[str, tuple[str, ...]] = {}  # tasks that calculated dependencies
         self._errors: dict[str, str] = {}  # tasks that could not be worked out
 
@@ -125,7 +126,7 @@ class Explainer:
             self._calculators.setdefault(name, task.calc_deps)
             try:
                 task = self._inspector.task(name)
-            except HostError as error:
+            except (HostError, PlanError) as error:
                 self._errors[name] = str(error)
         return (*task.calc_deps, *task.waits)
 
@@ -138,12 +139,12 @@ class Explainer:
             return False
         try:
             extension = self._inspector.host.extend(task, {})
-        except HostError as error:
+        except (HostError, PlanError) as error:
             self._errors[name] = str(error)
             return False
         created = (*extension.added, extension.task._replace(dynamic=bool(extension.task.calc_deps)))
         self._plan.extend(created)
-        self._makers.update((path, one.name) for one in created for path in one.outputs)
+        self._makers.learn(created)
         return True
 
     def _may_act(self, name: str) -> bool:
@@ -179,7 +180,7 @@ class Explainer:
             if absent:
                 return self._without_inputs(task, absent, awaited)
             return _Seen(task, Would.BLOCKED, message=str(error))
-        except HostError as error:
+        except (HostError, PlanError) as error:
             return _Seen(task, Would.BLOCKED, message=str(error))
         would = Would.SKIP if judgement.verdict.course is Course.SKIP else Would.RUN
         return _Seen(task, would, judgement.verdict.reasons, judgement=judgement, awaited=awaited)
@@ -193,7 +194,7 @@ class Explainer:
                     continue
             except OSError:
                 return []
-            maker = self._maker(path)
+            maker = self._makers.maker(path)
             if maker is None or maker not in self._seen or not self._may_act(maker):
                 return []
             absent.append(path)
@@ -211,7 +212,7 @@ class Explainer:
         verdict = decide(
             Facts(status, key_is_recorded=True, outputs_missing=seen.missing, outputs_changed=seen.changed)
         )
-        first = self._maker(absent[0])
+        first = self._makers.maker(absent[0])
         message = f"'{first}' makes its input '{absent[0]}' first"
         if verdict.course is Course.SKIP:
             return _Seen(task, Would.UNKNOWN, message=message, awaited=awaited)
@@ -246,38 +247,10 @@ class Explainer:
 
     # --- upstream
 
-    def _maker(self, path: str) -> str | None:
-        """Return the task that makes a path, or the directory that it lies in."""
-        while path:
-            maker = self._makers.get(path) or self._makers.get(path + "/")
-            if maker is not None:
-                return maker
-            path = path.rpartition("/")[0]
-        return None
-
     def _suppliers(self, task: Task) -> dict[str, list[str]]:
-        """Return which tasks supply what the key of a task depends on, and what that is.
-
-        A group has all it waits for as suppliers: it passes on what they do.
-        """
-        found: dict[str, list[str]] = {}
-        edges = {*self._edges(task.name), *task.setup}
-        for path in task.inputs:
-            maker = self._maker(path)
-            if maker in edges and maker is not None:
-                found.setdefault(maker, []).append(path)
-        for wanted in task.getargs:
-            value = "its values" if wanted.key is None else f"value '{wanted.key}'"
-            found.setdefault(wanted.task, []).append(value)
-        for check in task.checks:
-            if check.kind is CheckKind.RESULT:
-                found.setdefault(check.value, []).append("its result")
-        for name in self._calculators.get(task.name, ()):
-            found.setdefault(name, []).append("dependencies")
-        if task.kind is TaskKind.GROUP:
-            for name in edges:
-                found.setdefault(name, [])
-        return found
+        """Return which tasks supply what the key of a task depends on, and what that is."""
+        edges = (*self._edges(task.name), *task.setup)
+        return supplies(task, edges, self._makers, self._calculators.get(task.name, ()))
 
     def _acting_suppliers(self, task: Task) -> Iterator[str]:
         """Yield tasks that would act and supply what `task` reads, straight or through others."""
