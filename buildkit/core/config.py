@@ -9,13 +9,34 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from buildkit.core.errors import ConfigError, did_you_mean
 
+if TYPE_CHECKING:
+    import datetime
+
 _SIZE_UNITS = {"": 1, "b": 1, "k": 10**3, "kb": 10**3, "kib": 2**10, "m": 10**6, "mb": 10**6, "mib": 2**20,
                "g": 10**9, "gb": 10**9, "gib": 2**30, "t": 10**12, "tb": 10**12, "tib": 2**40}  # fmt: skip
+DEFAULT_SLA_S = 30.0
 _AGE_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+class Allowance(NamedTuple):
+    """An entry of `allow` in `[tool.buildkit.report]`: what may be so for a while."""
+
+    task: str  # a shell pattern
+    until: datetime.date  # the last day on which it holds
+    reason: str
+
+
+class ReportSettings(NamedTuple):
+    """`[tool.buildkit.report]`; every field is a key of that table."""
+
+    allow: tuple[Allowance, ...] = ()  # tasks that `doit report --fail-on` lets pass
+
+
+_NOTHING_ALLOWED = ReportSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +51,10 @@ class Settings:
     log_max_size: int = 16 * 2**20  # bytes kept of one task's output
     grace: float = 2.0  # seconds between SIGTERM and SIGKILL
     pools: Mapping[str, int] = field(default_factory=dict)  # name -> how many tasks at once
+    sla: float | None = None  # seconds that each task should stay below; None: no targets
+    history_max_age: int = 30 * 86400  # seconds; older runs are left in daily totals alone
+    history_max_runs: int = 1000  # likewise; runs that executed nothing are counted apart
+    report: ReportSettings = _NOTHING_ALLOWED
 
 
 class TaskSettings(NamedTuple):
@@ -42,6 +67,7 @@ class TaskSettings(NamedTuple):
     timeout: float | None = None  # seconds
     priority: int = 0  # higher starts first
     pool: str | None = None
+    sla: float | None = None  # seconds; 0: none, even where the project has a target for all tasks
 
 
 DEFAULT_TASK_SETTINGS = TaskSettings()
@@ -56,13 +82,14 @@ def task_meta(
     timeout: float | None = None,
     priority: int = 0,
     pool: str | None = None,
+    sla: float | None = None,
 ) -> dict[str, dict[str, object]]:
     """Return the `meta` of a doit task with buildkit's settings, typed and checked.
 
     `def task_x(): return {'actions': [...], 'meta': task_meta(env=['CC'], timeout=60)}`
     """
     given = {"cache": cache, "cache_log": cache_log, "env": list(env), "tools": list(tools),
-             "timeout": timeout, "priority": priority, "pool": pool}  # fmt: skip
+             "timeout": timeout, "priority": priority, "pool": pool, "sla": sla}  # fmt: skip
     parse_task_settings({"buildkit": given}, "task_meta()")
     return {"buildkit": given}
 
@@ -117,6 +144,53 @@ def _seconds(value: object) -> float | None:
     raise ValueError("a number of seconds above 0")
 
 
+def _target(value: object) -> float | None:
+    return 0.0 if value == 0 and not isinstance(value, bool) else _seconds(value)
+
+
+def _target_of_all(value: object) -> float | None:
+    """Return seconds; `true` switches targets on without saying which."""
+    if isinstance(value, bool):
+        return DEFAULT_SLA_S if value else None
+    return _seconds(value)
+
+
+def _count(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    raise ValueError("a whole number above 0")
+
+
+def _report(value: object) -> ReportSettings:
+    if not isinstance(value, Mapping) or not set(value) <= set(ReportSettings._fields):
+        raise ValueError("a table with the key 'allow'")
+    entries = value.get("allow", [])
+    if not isinstance(entries, list):
+        raise ValueError("a table whose 'allow' is a list")
+    return ReportSettings(tuple(_allowance(entry) for entry in entries))
+
+
+def _allowance(entry: object) -> Allowance:
+    import datetime  # only where there is such an entry
+
+    wanted = (
+        'a table whose \'allow\' has entries such as {task = "build", until = "2026-12-31", reason = "…"}'
+    )
+    if not isinstance(entry, Mapping) or set(entry) != set(Allowance._fields):
+        raise ValueError(wanted)
+    task, until, reason = (entry[name] for name in Allowance._fields)
+    if isinstance(until, str):
+        try:
+            until = datetime.date.fromisoformat(until)
+        except ValueError:
+            raise ValueError(f"{wanted}; '{until}' is no date") from None
+    if not (
+        isinstance(until, datetime.date) and isinstance(task, str) and isinstance(reason, str) and reason
+    ):
+        raise ValueError(wanted)
+    return Allowance(task, until, reason)
+
+
 def _whole(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -141,6 +215,10 @@ _SETTINGS: dict[str, _Parser] = {
     "log_max_size": parse_size,
     "grace": _seconds,
     "pools": _pools,
+    "sla": _target_of_all,
+    "history_max_age": parse_age_s,
+    "history_max_runs": _count,
+    "report": _report,
 }
 _TASK_SETTINGS: dict[str, _Parser] = {
     "cache": _boolean,
@@ -150,6 +228,7 @@ _TASK_SETTINGS: dict[str, _Parser] = {
     "timeout": _seconds,
     "priority": _whole,
     "pool": _text,
+    "sla": _target,
 }
 assert set(_SETTINGS) == {f.name for f in fields(Settings)}  # noqa: S101 - a broken table must not start
 assert set(_TASK_SETTINGS) == set(TaskSettings._fields)  # noqa: S101 - a broken table must not start

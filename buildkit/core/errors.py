@@ -10,12 +10,13 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """doit's exit codes, and the ones that shells give to signals."""
+    """doit's exit codes, the gate's, and the ones that shells give to signals."""
 
     OK = 0
     TASK_FAILED = 1
     TASK_ERROR = 2
     USAGE = 3
+    GATE = 4
     INTERRUPTED = 130
     TERMINATED = 143
 

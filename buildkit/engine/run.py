@@ -28,6 +28,7 @@ from buildkit.engine.scheduler import Node, NodeState, Scheduler, cycle_error
 from buildkit.engine.values import ValueMissingError, ValueTable
 
 _JUDGE_BATCH = 64  # nodes judged before the loop looks at what else has happened
+_KEY_DIGITS = 15  # of an action key that the history keeps: they fit SQLite's signed integers
 _FLUSH_S = 0.25  # a kill loses at most this much of the record
 
 
@@ -42,6 +43,7 @@ class RunOptions:
     pools: Mapping[str, int] = field(default_factory=dict)
     cores: float = 1.0
     stdin_inherited: bool = False  # commands read our stdin: only where they cannot fight for it
+    sla_s: float | None = None  # the target of tasks that have none of their own
 
 
 @dataclass(slots=True)
@@ -55,6 +57,8 @@ class RunTotals:
     saved_ns: int = 0
     bytes_stored: int = 0
     bytes_restored: int = 0
+    critical_path: list[str] = field(default_factory=list)  # see Scheduler.critical_path
+    targeted: list[Execution] = field(default_factory=list)  # executions that were held to a target
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,7 @@ class Run:
             self._shut_down()
             self._tear_down()
             self._flush_now()
+            self.totals.critical_path = self._scheduler.critical_path()
             if self._signal is not None:
                 self.totals.exit_code = 128 + self._signal
             self._emit(events.RunFinished(self.totals.exit_code))
@@ -274,6 +279,7 @@ class Run:
         if node.task.setup:
             known = judgement.key
             self._judge.rekey(node.task, judgement)
+            node.task = judgement.task
             if known is None and self._restore(node, judgement):
                 return
         node.ready_ns = time.monotonic_ns()
@@ -462,6 +468,12 @@ class Run:
         execution.slot = running.slot
         execution.beside = max(0.0, (self._area_ns - running.area_ns) / elapsed_ns - 1.0)
         execution.load = running.load
+        key = running.judgement.key
+        execution.key = None if key is None else key.rpartition(":")[2][:_KEY_DIGITS]
+        target_s = running.node.task.settings.sla
+        execution.sla_s = (self._options.sla_s if target_s is None else target_s) or None
+        if execution.sla_s is not None and decision is not Decision.CANCELLED:
+            self.totals.targeted.append(execution)
         return execution
 
     def _advance_area(self) -> None:

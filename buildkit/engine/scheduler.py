@@ -14,7 +14,7 @@ from enum import Enum
 
 from buildkit.core.errors import PlanError
 from buildkit.core.execution import Decision
-from buildkit.core.plan import Plan, Task
+from buildkit.core.plan import Plan, Task, TaskKind
 
 
 class NodeState(Enum):
@@ -44,6 +44,7 @@ class Node:
     waited_for: set[str] = field(default_factory=set)
     extended: bool = False  # the frontend has already added what it only knows during the run
     ready_ns: int = 0
+    ended: int = 0  # position among the nodes that are done, from 1
 
 
 _PASSED = frozenset({Decision.EXECUTED, Decision.RESTORED, Decision.SKIPPED})
@@ -74,6 +75,8 @@ class Scheduler:
         self._queues: dict[str | None, list[tuple[tuple[float, ...], Node]]] = {}  # one heap per pool
         self._count = 0
         self.open = 0  # nodes that are not done
+        self._done = 0
+        self._last_executed: Node | None = None
 
     def add(self, names: Iterable[str], *, before: Node | None = None) -> list[Node]:
         """Add tasks, and all that they wait for; return their nodes. PlanError names a cycle.
@@ -222,11 +225,29 @@ class Scheduler:
         node.decision = decision
         node.state = NodeState.DONE
         self.open -= 1
+        self._done += 1
+        node.ended = self._done
+        if decision is Decision.EXECUTED and node.task.kind is not TaskKind.GROUP:
+            self._last_executed = node
         for other in node.dependents:
             _tell(other, node)
             other.missing -= 1
             if other.missing == 0 and other.state in (NodeState.WAITING, NodeState.SETUP):
                 self._make_ready(other)
+
+    def critical_path(self) -> list[str]:
+        """Return the executed tasks of the chain that ended last: each one waited for the one before it.
+
+        Of several that a task waited for, the one that ended last held it up.
+        """
+        path: list[str] = []
+        node = self._last_executed
+        while node is not None:
+            if node.decision is Decision.EXECUTED and node.task.kind is not TaskKind.GROUP:
+                path.append(node.task.name)
+            waited_for = [self.nodes[name] for name in node.waited_for]
+            node = max(waited_for, key=lambda other: other.ended, default=None)
+        return path[::-1]
 
     def unfinished(self) -> list[Node]:
         """Return the nodes that are not done, in sequential order."""
