@@ -31,6 +31,44 @@ def commands_of(
     return tuple([_command(task, action, getargs, changed, environ) for action in task.actions])
 
 
+def analyzed(task: Task, getargs: Mapping[str, object]) -> Task:
+    """Return a task with what its commands depend on, now that the values in their texts are known.
+
+    Texts that were complete when dodo.py was loaded have been analysed by the planner. One that cannot be
+    filled is left alone: the run tells the user when it comes to it.
+    """
+    environment, programs = dict.fromkeys(task.environment), dict.fromkeys(task.programs)
+    reasons = dict.fromkeys([task.uncacheable] if task.uncacheable else [])
+    for action in task.actions:
+        if action.text is None or not action.expansion:
+            continue
+        try:
+            text = _fill(task, action.text, action.expansion, getargs, tuple)
+        except ExpansionError:
+            continue
+        if not action.shell:
+            programs[text] = None
+            continue
+        analysis = analyze(text)
+        programs.update(dict.fromkeys(analysis.programs))
+        environment.update(dict.fromkeys(analysis.variables))
+        if analysis.opaque:
+            reasons[f"its programs are not known: {analysis.opaque}"] = None
+    return task._replace(
+        environment=tuple(sorted(environment)),
+        programs=tuple(sorted(programs)),
+        uncacheable="; ".join(reasons) or None,
+    )
+
+
+def has_open_texts(task: Task) -> bool:
+    """Whether a command of the task still waits for values."""
+    for action in task.actions:
+        if action.expansion:
+            return True
+    return False
+
+
 def _command(
     task: Task,
     action: CommandAction,

@@ -19,6 +19,7 @@ from buildkit.core.fingerprint import Fingerprint, FingerprintTable, NotRegularF
 from buildkit.core.key import ActionKey, Component, action_key, compare, secret_digest
 from buildkit.core.plan import CheckKind, Plan, Task, TaskKind
 from buildkit.core.tools import ToolResolver
+from buildkit.engine.expansion import analyzed, has_open_texts
 from buildkit.engine.host import CheckAnswer, Host
 from buildkit.engine.outputs import AS_RECORDED, OutputsSeen, compare_outputs, decode_outputs
 from buildkit.engine.values import ValueMissingError, ValueTable
@@ -112,6 +113,7 @@ class Judge:
         if trace is not None and trace.status != OK:
             status = _STATUS.get(trace.status, RecordStatus.NONE)
         inputs = self._inputs(task)
+        task = self._analyzed(task)
         components = self._components(task)
         key = None
         if components is not None:
@@ -144,6 +146,7 @@ class Judge:
 
     def rekey(self, task: Task, judgement: Judgement) -> None:
         """Build the key again: setup tasks have run since, and their values may be new."""
+        task = judgement.task = self._analyzed(task)
         components = self._components(task)
         if components is None:
             return
@@ -151,6 +154,15 @@ class Judge:
         judgement.key = action_key(
             components, [(path, seen.digest, seen.mode) for path, seen in judgement.inputs]
         )
+
+    def _analyzed(self, task: Task) -> Task:
+        if not has_open_texts(task):
+            return task
+        try:
+            getargs = {wanted.name: self._values.argument(self._plan, wanted) for wanted in task.getargs}
+        except ValueMissingError:
+            return task  # it has no key yet; `rekey` comes back to it
+        return analyzed(task, getargs)
 
     def _inputs(self, task: Task) -> list[tuple[str, Fingerprint]]:
         found: list[tuple[str, Fingerprint]] = []
@@ -310,14 +322,15 @@ def _has_opaque(task: Task) -> bool:
 
 def _only_says_once(task: Task) -> bool:
     """Whether the user alone says when this task runs: an output edited by hand is then the user's."""
-    return bool(task.checks) and all(
+    return bool(task.checks) and not task.getargs and all(
         check.kind is CheckKind.ONCE or (check.kind is CheckKind.CONSTANT and check.value == "1")
         for check in task.checks
     )
 
 
 def _needs_no_record(task: Task) -> bool:
-    return all(check.kind in (CheckKind.CONSTANT, CheckKind.OPAQUE) for check in task.checks)
+    """Whether the user's own checks can vouch for a task that never ran; values from elsewhere forbid it."""
+    return not task.getargs and all(check.kind in (CheckKind.CONSTANT, CheckKind.OPAQUE) for check in task.checks)
 
 
 def _place(task: Task) -> str:

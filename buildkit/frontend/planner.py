@@ -134,7 +134,7 @@ class Planner:
         actions = self._commands(task, parts, environment, programs, options, reasons)
         uses_changed = any("changed" in (action.text or "") for action in actions or ())
         if actions is None:
-            reasons.extend(self._hosted(task, parts, environment, programs))
+            reasons.extend(self._hosted(task, parts, environment, programs, options))
             uses_changed = "hosted:changed" in programs
             programs.pop("hosted:changed", None)
         if uses_changed:
@@ -250,6 +250,8 @@ class Planner:
         if action.text is None:
             programs[action.words[0]] = None
             return
+        if action.expansion:
+            return  # the judge analyses it when the values in it are known
         if not action.shell:
             programs[action.text] = None
             return
@@ -261,6 +263,7 @@ class Planner:
         parts: list[Component],
         environment: dict[str, None],
         programs: dict[str, None],
+        options: Mapping[str, Any],
     ) -> list[str]:
         """Add the components of a task with Python actions; return what makes it uncacheable."""
         reasons: list[str] = []
@@ -274,7 +277,7 @@ class Planner:
                 if _names_changed(action.py_callable):
                     programs["hosted:changed"] = None
             elif isinstance(action, CmdAction):
-                self._hosted_command(action, label, parts, environment, programs, reasons)
+                self._hosted_command(action, task, options, label, parts, environment, programs, reasons)
             else:
                 self._code_of(type(action).execute, (), {}, label, parts, reasons)
                 reasons.append(f"it has an action of the type {type(action).__name__}")
@@ -283,6 +286,8 @@ class Planner:
     def _hosted_command(
         self,
         action: CmdAction,
+        task: DoitTask,
+        options: Mapping[str, Any],
         label: str,
         parts: list[Component],
         environment: dict[str, None],
@@ -292,7 +297,12 @@ class Planner:
         raw = action._action
         if isinstance(raw, str):
             parts.append(("command:" + label, raw))
-            _note_text(raw, environment, programs, reasons)
+            known = self._command(action)
+            filled = self._expand(known, task, options) if known is not None else None
+            if filled is not None and not filled.expansion:
+                self._analyse(filled, environment, programs, parts, reasons)
+            else:
+                _note_text(raw, environment, programs, reasons)
             if "changed" in raw:
                 programs["hosted:changed"] = None
         elif isinstance(raw, list):

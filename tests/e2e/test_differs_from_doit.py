@@ -298,8 +298,8 @@ def test_program_that_does_not_exist_fails_its_task(project: Project, width: str
     assert "Traceback" not in result.output
 
 
-def test_uptodate_callable_that_raises_fails_its_task(project: Project):
-    """Stock doit dies of it, with the exit code for a wrong dodo.py."""
+def test_uptodate_callable_that_raises_is_one_clear_error(project: Project):
+    """Stock doit dies of it with a traceback; the exit code for a wrong dodo.py is the same."""
     project.dodo("""
         def broken():
             raise ValueError('this check is broken')
@@ -310,8 +310,9 @@ def test_uptodate_callable_that_raises_fails_its_task(project: Project):
         def task_other():
             return {'actions': ['say other']}
     """)
-    result = project.run("--continue", check=2)
-    assert result.ran == ("other",)
+    result = project.run("--continue", check=3)
+    assert "Traceback" not in result.output
+    assert "'broken'" in result.output
     assert "this check is broken" in result.output
     assert "dodo.py" in result.output
 

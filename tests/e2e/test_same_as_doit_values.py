@@ -42,7 +42,7 @@ def test_getargs_of_one_value(numbers: Twins, width: str):
     assert numbers.run("-n", width, "use", judged=["produce"]).ran == []
     numbers.write("numbers.json", '{"x": 6, "y": [], "name": "bob"}')
     assert numbers.run("-n", width, "produce").ran == ["produce"]
-    pair = numbers.run("-n", width, "use", order=True, judged=["produce"])
+    pair = numbers.run("-n", width, "use", order=True)
     assert pair.ran == ["use 6 []", "shell bob 6"]
 
 

@@ -97,7 +97,8 @@ def test_the_module_runs_as_a_filter_without_numpy_and_stops_quietly_when_the_re
         stderr=subprocess.PIPE,
     )
     reader.stdin.close()
-    reader.communicate()
+    assert reader.stdout.read().count("\n") == 1
+    reader.wait()
     assert (writer.returncode, writer.stderr) == (0, "")
     listed = subprocess.run(
         [sys.executable, "-c", "import sys, buildkit.regressions; print('numpy' in sys.modules)"],

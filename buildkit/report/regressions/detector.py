@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from buildkit.report.regressions import drift
 from buildkit.report.regressions.baseline import Baseline, best_share, fit_baseline
 from buildkit.report.regressions.calibration import PER_RUN, probability
-from buildkit.report.regressions.evidence import Evidence, seen_before, weigh
+from buildkit.report.regressions.evidence import Evidence, quantile, seen_before, weigh
 from buildkit.report.regressions.resolution import Resolution
 from buildkit.report.regressions.series import Run, State, Verdict
 from buildkit.report.regressions.settings import DEFAULT, Settings
@@ -161,9 +161,6 @@ class Detector:
             + settings.youth
             * max(0.0, math.log(settings.level_runs / max(self._at_level, len(self._history) / 2)))
             + settings.own_record * self._record
-            + settings.correlated * baseline.noise.correlation
-            + settings.quiet
-            * max(-1.0, min(1.0, 3.5 * math.log(settings.quiet_scale / baseline.noise.scale)))
         )
         if up.log_odds > bar:
             stretch = residuals[len(residuals) - up.runs :]
@@ -179,7 +176,9 @@ class Detector:
         usual = self._history[-self.settings.level_runs :]
         loads = [s.load for s in slower if s.load is not None]
         usual_loads = [s.load for s in usual if s.load is not None]
-        if not loads or not usual_loads or median(loads) < median(usual_loads) + self.settings.busier:
+        if not loads or not usual_loads:
+            return True
+        if median(loads) < quantile(sorted(usual_loads), 0.9) + self.settings.busier:
             return True
         after = [s.cpu for s in slower if s.cpu is not None]
         before = [s.cpu for s in usual if s.cpu is not None]

@@ -28,9 +28,12 @@ def onset(values: Sequence[float], scale: float) -> int | None:
     if count < FEWEST_BLOCKS:
         return None
     rest = len(values) - count * BLOCK
-    blocks = [median(values[rest + k * BLOCK : rest + (k + 1) * BLOCK]) for k in range(count)]
+    parts = [values[rest + k * BLOCK : rest + (k + 1) * BLOCK] for k in range(count)]
+    blocks = [_trimmed(part)[0] for part in parts]
     rise = 0.5 * (blocks[-1] + blocks[-2] - blocks[0] - blocks[1])
-    error = 1.2533 * scale / math.sqrt(BLOCK)  # of the median of a block, and of the difference of two pairs
+    # Of two modes the noise may know one alone: by how much runs of the same block differ counts too.
+    spread = max(scale, median([_trimmed(part)[1] for part in parts]))
+    error = 1.2 * spread / math.sqrt(BLOCK)  # of a trimmed mean, and of the difference of two pairs
     if rise < max(SMALLEST_RISE, ERRORS * error):
         return None
     for start in range(count - FEWEST_BLOCKS + 1):
@@ -43,6 +46,13 @@ def onset(values: Sequence[float], scale: float) -> int | None:
     if rise < STEADINESS * scatter:
         return None
     return rest + knot * BLOCK + BLOCK // 2
+
+
+def _trimmed(block: Sequence[float]) -> tuple[float, float]:
+    """Return mean and standard deviation of a block without its lowest and highest value."""
+    inner = sorted(block)[1:-1]
+    mean = sum(inner) / len(inner)
+    return mean, math.sqrt(sum((v - mean) ** 2 for v in inner) / (len(inner) - 1))
 
 
 def _kendall(blocks: Sequence[float]) -> float:

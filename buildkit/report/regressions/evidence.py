@@ -94,7 +94,7 @@ def weigh(
             )
             prior = math.exp(-abs(size) / settings.prior_effect) / settings.prior_effect
             occam = min(1.0, prior * _ROOT_2PI * error)
-            logs.append((alternative - null + math.log(occam / 3), runs, size))
+            logs.append(((alternative - null) / noise.excess + math.log(occam / 3), runs, size))
     if not logs:
         return NOTHING
     top, runs, size = max(logs)

@@ -21,6 +21,8 @@ DOF = 6.0
 PRIOR_SCALE, PRIOR_RUNS = 0.07, 2.0
 PRIOR_CORRELATION, PRIOR_CORRELATION_RUNS = 0.1, 10.0
 PRIOR_AGAIN, PRIOR_OUTLIERS = 0.15, 1.8
+MOST_PERSISTENT = 0.4
+SUMS, PRIOR_SUMS, SLACK = (4, 8), 6.0, 0.15
 SMALLEST_SCALE = 0.004
 _T = math.exp(math.lgamma((DOF + 1) / 2) - math.lgamma(DOF / 2)) / math.sqrt(DOF * math.pi)
 
@@ -47,6 +49,8 @@ class Noise:
         "_n",
         "_table",
         "correlation",
+        "excess",
+        "outlying",
         "persistence",
         "scale",
     )
@@ -55,13 +59,15 @@ class Noise:
         n = len(residuals)
         rough = max(robust_scale(residuals), floor, SMALLEST_SCALE)
         self.correlation = _correlation(residuals, rough)
-        self.scale = rough
+        self.outlying = CLIP * rough
         innovations = [self.innovation(now, before) for before, now in pairwise(residuals)] or [0.0]
         inner = max(robust_scale(innovations), floor, SMALLEST_SCALE)
         self.scale = math.sqrt(
             (n * inner * inner + PRIOR_RUNS * PRIOR_SCALE * PRIOR_SCALE) / (n + PRIOR_RUNS)
         )
-        self.persistence = _persistence(residuals, self.scale)
+        self.outlying = CLIP * self.scale * math.sqrt(1 / (1 - self.correlation * self.correlation))
+        self.persistence = _persistence(residuals, self.scale, self.outlying)
+        self.excess = _excess(innovations, self.scale)
         self._n = n
         self._inverse = CELLS / self.scale
         self._counts = Counter(round(e * self._inverse) for e in innovations)
@@ -80,7 +86,7 @@ class Noise:
 
     def innovation(self, now: float, before: float) -> float:
         """Return what is new in a residual, given the one before it, if that was no outlier."""
-        return now - self.correlation * before if abs(before) <= CLIP * self.scale else now
+        return now - self.correlation * before if abs(before) <= self.outlying else now
 
     def log_density_after(self, now: float, before: float) -> float:
         """Return the log density of a residual, given the one before it.
@@ -88,7 +94,7 @@ class Noise:
         After an outlier the next run may well be one of the same size: a slow machine, a busy hour.
         How often it was so in this series is `persistence`.
         """
-        if abs(before) <= CLIP * self.scale:
+        if abs(before) <= self.outlying:
             return self.log_density(now - self.correlation * before)
         alone = self.log_density(now)
         away = (now - before) / self.scale
@@ -118,14 +124,42 @@ class Noise:
         return math.log(outliers * tail + learned * kernel + (1 - outliers - learned) * student)
 
 
-def _persistence(residuals: Sequence[float], scale: float) -> float:
+def _persistence(residuals: Sequence[float], scale: float, outlying: float) -> float:
     """Return how often an outlier is followed by one like it; a twelfth if there were none (Beta prior)."""
     outliers = again = 0
     for before, now in pairwise(residuals):
-        if abs(before) > CLIP * scale:
+        if abs(before) > outlying:
             outliers += 1
             again += abs(now - before) < 2.5 * scale
-    return (PRIOR_AGAIN + again) / (PRIOR_OUTLIERS + outliers)
+    return min(MOST_PERSISTENT, (PRIOR_AGAIN + again) / (PRIOR_OUTLIERS + outliers))
+
+
+def _excess(innovations: Sequence[float], scale: float) -> float:
+    """Return how much wider sums of following innovations scatter than independent ones would; 1 or more.
+
+    It is a ratio of variances, drawn towards 1 where few sums were seen: the overdispersion of a
+    quasi-likelihood (McCullagh and Nelder 1989), here that of seasons, modes that last and long memory.
+    """
+    clipped = [min(CLIP * scale, max(-CLIP * scale, e)) for e in innovations]
+    mean = sum(clipped) / len(clipped)
+    clipped = [c - mean for c in clipped]
+    power = sum(c * c for c in clipped) / len(clipped)
+    highest = 1.0
+    if power <= 0:
+        return highest
+    for length in SUMS:
+        if len(clipped) < 2 * length:
+            break
+        moving = sum(clipped[:length])
+        squares = moving * moving
+        for gone, come in zip(clipped, clipped[length:], strict=False):
+            moving += come - gone
+            squares += moving * moving
+        count = len(clipped) - length + 1
+        ratio = squares / count / (length * power) / (1 - length / len(clipped))
+        blocks = len(clipped) / length
+        highest = max(highest, (blocks * ratio + PRIOR_SUMS) / (blocks + PRIOR_SUMS) - SLACK)
+    return highest
 
 
 def _correlation(residuals: Sequence[float], scale: float) -> float:

@@ -15,7 +15,7 @@ class Resolution:
 
     def update(self, value: float) -> float:
         """Take in a value; return the smallest duration that the clock can tell from zero."""
-        self._ticks = [t for t in self._ticks if abs(value / t - round(value / t)) < 1e-6]
+        self._ticks = [t for t in self._ticks if _is_multiple(value, t)]
         return max(self.tick / 2, 1e-9)
 
     @property
@@ -26,3 +26,9 @@ class Resolution:
     def error_at(self, level: float) -> float:
         """Return the standard deviation that rounding to a tick adds to log durations at log `level`."""
         return min(1.0, self.tick / math.sqrt(12) / math.exp(level)) if self.tick else 0.0
+
+
+def _is_multiple(value: float, tick: float) -> bool:
+    """Return whether `value` is a multiple of `tick`, as far as a float can tell."""
+    count = value / tick
+    return math.isfinite(count) and abs(count - round(count)) < 1e-6

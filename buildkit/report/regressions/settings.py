@@ -21,10 +21,6 @@ class Settings:
     haste: float = 0.25  # more for each slower run short of five
     sloth: float = 1.0  # more for each slower run beyond six: what was not plain by then is rarely a step
     youth: float = 2.0  # more for each factor e that the runs at the known level fall short of `level_runs`
-    correlated: float = 3.0  # more for a correlation of 1 between following runs
-    # In a quiet series modes and seasons stand out against the noise, in a wide one they drown in it.
-    quiet: float = 1.0  # more for a scale well below `quiet_scale`, as much less for one above
-    quiet_scale: float = 0.053  # log
     own_record: float = 0.3  # share of the series' highest excursion that came to nothing, added too
     unlike_the_past: float = 0.85  # an earlier stretch as slow as this share of the latest one is in the way
     like_the_past: float = 15.0  # more for each 100% beyond that share
