@@ -30,6 +30,7 @@ from buildkit.engine.process import ProcessExecutor
 from buildkit.engine.recorder import Recorder
 from buildkit.engine.run import Executors, Run, RunOptions, RunTotals
 from buildkit.engine.scheduler import Scheduler
+from buildkit.frontend import git
 from buildkit.frontend.dependency import BuildkitDependency
 from buildkit.frontend.host import DoitHost
 from buildkit.frontend.planner import Planner
@@ -42,6 +43,7 @@ from buildkit.state.history import History
 from buildkit.state.lock import LOCK_VARIABLE, ProjectLock
 from buildkit.state.runs import RunInfo, RunSummary
 
+_RETIRED_AT_ONCE = 4  # old runs that one run removes at most
 _UNSEEN_QUANTILE = 0.9  # a task without history is taken for one of the long ones
 
 
@@ -89,7 +91,8 @@ class Session:
             retire_workers=self._retire_workers,
         )
         self._plan = plan
-        self._sink = sink(control.tasks)
+        self._dirtiness = git.Dirtiness(sink(control.tasks), workspace.root, workspace.environ)
+        self._sink: EventSink = self._dirtiness
         self._run_id: int | None = None
         self._history: History | None = None
         self._warned_state = False
@@ -168,6 +171,7 @@ class Session:
                 pools=workspace.settings.pools,
                 cores=self._machine.cpus,
                 stdin_inherited=options.parallel == "inline",
+                sla_s=workspace.settings.sla,
             ),
             scheduler=Scheduler(
                 self._plan,
@@ -238,7 +242,7 @@ class Session:
             python=platform.python_version(),
             platform=f"{sys.platform} {platform.machine()}",
             buildkit=buildkit.__version__,
-            git_commit=_git_commit(self._workspace.root),
+            git_commit=git.commit(self._workspace.root),
             ci=_ci(self._workspace.environ),
         )
         self._guard(lambda history: self._started(history, info))
@@ -276,8 +280,9 @@ class Session:
 
     def _end(self, totals: RunTotals, started_ns: int) -> None:
         count = totals.counts.get
+        wall_ns = time.monotonic_ns() - started_ns
         summary = RunSummary(
-            wall_ns=time.monotonic_ns() - started_ns,
+            wall_ns=wall_ns,
             exit_code=totals.exit_code,
             executed=count(Decision.EXECUTED, 0),
             restored=count(Decision.RESTORED, 0),
@@ -290,17 +295,27 @@ class Session:
             bytes_stored=totals.bytes_stored,
             bytes_restored=totals.bytes_restored,
             skipped_tasks=totals.skipped,
+            critical_path=tuple(totals.critical_path),
         )
         self.summary = summary_line(summary, totals.failed)
         self._flush([])
         run_id = self._run_id
         if run_id is not None:
-            self._guard(lambda history: history.finish_run(run_id, summary))
+            dirty = self._dirtiness.answer(wall_ns / 1e9)
+            self._guard(lambda history: history.finish_run(run_id, summary, git_dirty=dirty))
+            self._guard(self._retire_runs)
         if self._workspace.cache is not None:
             settings = self._workspace.settings
             self._workspace.cache.collect_if_due(
                 max_bytes=settings.cache_max_size, max_age_s=settings.cache_max_age
             )
+
+    def _retire_runs(self, history: History) -> None:
+        """Let old runs go, a few at a time: a run must not pay for those of a month."""
+        settings = self._workspace.settings
+        history.retire(
+            max_age_s=settings.history_max_age, max_runs=settings.history_max_runs, at_once=_RETIRED_AT_ONCE
+        )
 
     def _keep_log(self, task: Task, outcome: JobOutcome) -> str | None:
         """Save the whole log of a failure beside the state; return its path from the project."""
@@ -319,41 +334,6 @@ class Session:
             self._workspace.warn(f"the log of task '{task.name}' cannot be kept: {error}")
             return None
         return path
-
-
-def _git_commit(root: str) -> str | None:
-    """Return the commit that is checked out, read from .git as git's own documentation lays it out."""
-    directory = os.path.join(root, ".git")
-    try:
-        if os.path.isfile(directory):  # a worktree: the file names its directory
-            with open(directory, encoding="utf-8") as file:
-                directory = os.path.join(root, file.read().removeprefix("gitdir: ").strip())
-        with open(os.path.join(directory, "HEAD"), encoding="utf-8") as file:
-            head = file.read().strip()
-        if not head.startswith("ref: "):
-            return head or None
-        common = directory
-        if os.path.exists(os.path.join(directory, "commondir")):
-            with open(os.path.join(directory, "commondir"), encoding="utf-8") as file:
-                common = os.path.join(directory, file.read().strip())
-        return _resolve_ref(head[5:], directory, common)
-    except OSError:
-        return None
-
-
-def _resolve_ref(ref: str, directory: str, common: str) -> str | None:
-    for base in (directory, common):
-        try:
-            with open(os.path.join(base, ref), encoding="utf-8") as file:
-                return file.read().strip() or None
-        except OSError:
-            continue
-    with open(os.path.join(common, "packed-refs"), encoding="utf-8") as file:
-        for line in file:
-            commit, _, name = line.strip().partition(" ")
-            if name == ref:
-                return commit
-    return None
 
 
 def _ci(environ: Mapping[str, str]) -> str | None:

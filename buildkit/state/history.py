@@ -13,7 +13,7 @@ from typing import Any
 
 from buildkit.core.errors import UsageError
 from buildkit.core.execution import Decision, Execution
-from buildkit.state import pending, rows
+from buildkit.state import pending, retention, rows
 from buildkit.state.database import storable, transaction
 from buildkit.state.names import Interned
 from buildkit.state.ranges import decode_ranges, encode_ranges
@@ -33,9 +33,8 @@ def _insert(table: str, columns: Sequence[str], conflict: str = "ABORT") -> str:
 _INSERT_EXECUTION = _insert("executions", rows.EXECUTION_COLUMNS, "REPLACE")
 _INSERT_RUN = _insert("runs", INFO_FIELDS)
 _IMPORT_RUN = _insert("runs", (*INFO_FIELDS, *SUMMARY_FIELDS, "skipped_ranges"), "IGNORE")
-_FINISH_RUN = (
-    f"UPDATE runs SET {', '.join(f'{c} = ?' for c in SUMMARY_FIELDS)}, skipped_ranges = ?, extra = ? WHERE id = ?"  # noqa: S608 constants
-)
+_FINISHED = ", ".join(f"{column} = ?" for column in (*SUMMARY_FIELDS, "skipped_ranges", "extra"))
+_FINISH_RUN = f"UPDATE runs SET {_FINISHED} WHERE id = ?"  # noqa: S608 constants
 _SELECT_RUNS = f"SELECT id, skipped_ranges, extra, {', '.join(INFO_FIELDS + SUMMARY_FIELDS)} FROM runs"  # noqa: S608
 _SELECT_EXECUTIONS = f"""
     SELECT tasks.name AS task, reasons.text AS reasons, workers.text AS worker, uncacheable.text AS why,
@@ -90,12 +89,24 @@ class History:
             self._connection.executemany(_INSERT_EXECUTION, batch_rows)
             self._remember_recent(tasks, batch)
 
-    def finish_run(self, run_id: int, summary: RunSummary) -> None:
-        """Record how a run ended."""
+    def finish_run(self, run_id: int, summary: RunSummary, *, git_dirty: bool | None = None) -> None:
+        """Record how a run ended, and whether tracked files differed from the commit where that is known."""
         with self._writing():
             ranges = self.skipped_ranges(summary.skipped_tasks)
             row = (*rows.summary_row(summary), ranges, rows.summary_extra(summary), run_id)
             self._connection.execute(_FINISH_RUN, row)
+            if git_dirty is not None:
+                self._connection.execute("UPDATE runs SET git_dirty = ? WHERE id = ?", (git_dirty, run_id))
+
+    def retire(self, *, max_age_s: float, max_runs: int, at_once: int | None = None) -> int:
+        """Forget runs that are too old or too many, but for their days' totals; return how many it were.
+
+        With `at_once`, at most so many, the oldest. See `state/retention.py`.
+        """
+        with self._writing():
+            return retention.retire(
+                self._connection, self._texts, max_age_s=max_age_s, max_runs=max_runs, at_once=at_once
+            )
 
     def skipped_ranges(self, tasks: Sequence[str] | str) -> str:
         """Return the ids of `tasks` as ranges, numbering new names; a text is taken for such ranges."""

@@ -58,7 +58,7 @@ class RunSummary:
     bytes_restored: int = 0
     # Skipped tasks by name, or as ranges of task ids (state/ranges.py) where the caller has them at hand.
     skipped_tasks: Sequence[str] | str = ()
-    # Executed tasks, each waited for by the next, the last of which ended the run: the chain that made it long.
+    # Executed tasks, each waited for by the next, the last of which ended last: the chain that made it long.
     critical_path: tuple[str, ...] = ()
 
 
@@ -103,7 +103,7 @@ def run_from_line(line: Mapping[str, Any], database_uid: str) -> tuple[RunInfo, 
     Ranges of another database are dropped, because their ids name other tasks there.
     """
     info = {name: line[name] for name in INFO_FIELDS}
-    summary = {name: int(line[name]) for name in SUMMARY_FIELDS}
+    summary: dict[str, Any] = {name: int(line[name]) for name in SUMMARY_FIELDS}
     info["started_at"] = float(info["started_at"])
     info["argv"] = tuple(map(str, info["argv"]))
     ranges = line["skipped_ranges"] if line["database"] == database_uid else ""

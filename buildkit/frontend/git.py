@@ -1,0 +1,103 @@
+"""What git says about the project: the commit that is checked out, and whether tracked files differ from it.
+
+The commit is read from `.git`, which costs microseconds. Dirtiness needs git itself: it is asked while
+tasks run, and nobody waits for it at the start.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+
+from buildkit.engine.events import Event, EventSink, Started
+
+# How long the end of a run may wait for git, which has had the time of the run: so much, and a share of it.
+_PATIENCE_S = 0.02
+_PATIENCE_SHARE = 0.05
+
+
+def commit(root: str) -> str | None:
+    """Return the commit that is checked out, read from .git as git's own documentation lays it out."""
+    directory = os.path.join(root, ".git")
+    try:
+        if os.path.isfile(directory):  # a worktree: the file names its directory
+            with open(directory, encoding="utf-8") as file:
+                directory = os.path.join(root, file.read().removeprefix("gitdir: ").strip())
+        with open(os.path.join(directory, "HEAD"), encoding="utf-8") as file:
+            head = file.read().strip()
+        if not head.startswith("ref: "):
+            return head or None
+        common = directory
+        if os.path.exists(os.path.join(directory, "commondir")):
+            with open(os.path.join(directory, "commondir"), encoding="utf-8") as file:
+                common = os.path.join(directory, file.read().strip())
+        return _resolve_ref(head[5:], directory, common)
+    except OSError:
+        return None
+
+
+def _resolve_ref(ref: str, directory: str, common: str) -> str | None:
+    for base in (directory, common):
+        try:
+            with open(os.path.join(base, ref), encoding="utf-8") as file:
+                return file.read().strip() or None
+        except OSError:
+            continue
+    with open(os.path.join(common, "packed-refs"), encoding="utf-8") as file:
+        for line in file:
+            sha, _, name = line.strip().partition(" ")
+            if name == ref:
+                return sha
+    return None
+
+
+class Dirtiness:
+    """Asks git whether tracked files differ from the commit, in the background from the first task on.
+
+    A sink that passes all events on: a run that starts nothing does not pay for a process.
+    """
+
+    def __init__(self, sink: EventSink, root: str, environ: Mapping[str, str]) -> None:
+        self._sink = sink
+        self._root = root
+        self._environ = environ
+        self._asked = not os.path.exists(os.path.join(root, ".git"))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def handle(self, event: Event) -> None:
+        """Pass the event on; with the first task that starts, start git."""
+        self._sink.handle(event)
+        if not self._asked and isinstance(event, Started) and event.slot is not None:
+            self._asked = True
+            self._ask()
+
+    def _ask(self) -> None:
+        try:
+            self._process = subprocess.Popen(
+                ("git", "status", "--porcelain", "--untracked-files=no"),
+                cwd=self._root,
+                env={
+                    **self._environ,
+                    "GIT_OPTIONAL_LOCKS": "0",
+                },  # or it would refresh the index under a task's feet
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for us
+            )
+        except OSError:
+            return  # no git here
+
+    def answer(self, elapsed_s: float) -> bool | None:
+        """Return whether they differ, after a run of `elapsed_s`; None where git is missing or too slow."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        try:
+            listed, _ = process.communicate(timeout=_PATIENCE_S + _PATIENCE_SHARE * elapsed_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            return None
+        return bool(listed) if process.returncode == 0 else None
