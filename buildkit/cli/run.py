@@ -22,6 +22,7 @@ from buildkit.cli.tasks import TaskCommand, action_expansion, tell_wait
 from buildkit.core.errors import StateError
 from buildkit.core.plan import Plan
 from buildkit.engine.machine import Machine, parse_width
+from buildkit.engine.scheduler import refuse_cycles
 from buildkit.frontend.console import BuildkitReporter
 from buildkit.frontend.definitions import unknown_task
 from buildkit.frontend.dependency import BuildkitDependency
@@ -119,6 +120,7 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
         tasks = self.control.tasks
         planned = [planner.plan(task, known=tasks.get) for task in tasks.values()]
         plan = Plan(planned, self.control.selected_tasks)
+        refuse_cycles(plan)
         self._lock = ProjectLock(root)
         self._lock.acquire(wait=not no_wait, on_wait=tell_wait, argv=tuple(sys.argv))
         self._workspace = Workspace(root, os.environ, read_only=False)

@@ -5,6 +5,7 @@ What belongs here: what each of them needs beside the mixin. What they print is 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pprint
@@ -12,11 +13,13 @@ from typing import Any
 
 from doit.cmd_info import Info as DoitInfo
 
-from buildkit.cli.tasks import OUR_COMMANDS, TaskCommand
+from buildkit.cli.precedence import OUR_COMMANDS, OUR_SCRIPT, OurNamesAllowed
+from buildkit.cli.tasks import TaskCommand
 from buildkit.core.errors import BuildkitError
 from buildkit.frontend.workspace import Workspace
 
-_WRITERS = frozenset({"forget", "ignore", "reset-dep", "clean"})
+_WRITERS = frozenset({"forget", "ignore", "reset-dep"})
+_NAMES_CHECKED = _WRITERS | {"clean", "info"}
 
 
 def make(name: str, stock: Any) -> Any:
@@ -30,23 +33,28 @@ def make(name: str, stock: Any) -> Any:
         mixins = (_InfoReasons, TaskCommand)
     elif name == "forget":
         mixins = (_ForgetAll, TaskCommand)
-    elif name == "clean":
-        mixins = (_CleanWritesOnlyToForget, TaskCommand)
     elif name in ("strace", "tabcompletion"):
-        mixins = (_Untouched,)
-    attributes = {"name": stock.get_name(), "writes_state": name in _WRITERS, "__doc__": stock.__doc__}
-    return type(stock.__name__, (*mixins, stock), attributes)
+        mixins = (OurNamesAllowed,)
+    attributes: dict[str, Any] = {"name": stock.get_name(), "__doc__": stock.__doc__}
+    made: Any = type(stock.__name__, (*mixins, stock), attributes)
+    if name in _NAMES_CHECKED:
+        made._execute = _checked(made, stock, name)
+    return made
 
 
-class _Untouched:
-    """Commands that judge nothing: only our names must not forbid tasks of the same names."""
+def _checked(made: Any, stock: Any, name: str) -> Any:
+    """Return an `_execute` that looks at the names first, and only then opens the state for writing."""
 
-    loader: Any
+    @functools.wraps(stock._execute)  # doit reads its parameters
+    def execute(self: Any, *args: Any, **kwargs: Any) -> Any:
+        writes = bool(kwargs.get("cleanforget")) if name == "clean" else name in _WRITERS
+        if not (self.sel_default_tasks and name in ("ignore", "reset-dep")):
+            self.refuse_unknown_names(wildcards=name == "clean")
+        if writes:
+            self.begin_writing()
+        return super(made, self)._execute(*args, **kwargs)
 
-    def execute(self, params: Any, args: Any) -> Any:
-        """Run the command as it is."""
-        self.loader.cmd_names = [name for name in self.loader.cmd_names if name not in OUR_COMMANDS]
-        return super().execute(params, args)  # type: ignore[misc] # doit's command
+    return execute
 
 
 class _InfoReasons:
@@ -73,20 +81,30 @@ class _ForgetAll:
         return super()._execute(forget_sub, forget_disable_default, forget_all)  # type: ignore[misc] # doit's
 
 
-class _CleanWritesOnlyToForget:
-    """`doit clean` touches the record only with `--forget`."""
-
-    writes_state = True
-
-    def execute(self, params: Any, args: Any) -> Any:
-        """Open the state for writing only where something is to be forgotten."""
-        self.writes_state = bool(params.get("cleanforget"))
-        return super().execute(params, args)  # type: ignore[misc] # TaskCommand.execute
-
-
 def _help(stock: Any) -> Any:
-    """Return doit's help; a task that is called like one of our commands keeps its own help."""
-    return type(stock.__name__, (_Untouched, stock), {"name": stock.get_name(), "__doc__": stock.__doc__})
+    """Return doit's help; a task that is called like one of our commands has help of its own."""
+
+    class Help(TaskCommand, stock):  # type: ignore[misc] # doit has no types
+        name = stock.get_name()
+        __doc__ = stock.__doc__
+        _on_task: bool | None = None  # whether there is such a task; None: nobody asked
+
+        def execute(self, params: Any, args: Any) -> Any:
+            if len(args) != 1 or args[0] not in OUR_COMMANDS or self.bin_name == OUR_SCRIPT:
+                return super().execute(params, args)
+            command = self.cmds.pop(args[0])
+            self._on_task = True
+            failed = super().execute(params, args)
+            if failed or not self._on_task:
+                print(command(cmds=self._cmds, **self.init_kwargs).help())
+            return 0
+
+        def print_usage(self, cmds: Any) -> None:
+            if self._on_task is None:
+                super().print_usage(cmds)
+            self._on_task = False  # doit shows all commands when it finds no task
+
+    return Help
 
 
 def _dumpdb(stock: Any) -> Any:

@@ -6,21 +6,22 @@ What belongs here: the mixin for doit's command classes. What a command does wit
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any
 
 from doit.cmdparse import CmdParseError
 from doit.control import TaskControl
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
+from doit.globals import Globals
 
-from buildkit.core.errors import BuildkitError, ExitCode
+from buildkit.cli.precedence import allow_our_names
+from buildkit.core.errors import BuildkitError, ExitCode, did_you_mean
 from buildkit.frontend.definitions import Definitions, loading_error
 from buildkit.frontend.dependency import BuildkitDependency
 from buildkit.frontend.inspect import Inspector
 from buildkit.frontend.workspace import Workspace, project_root, warn_on_stderr
 from buildkit.state.lock import Holder, ProjectLock
-
-OUR_COMMANDS = frozenset({"report", "explain", "graph", "cache"})
 
 
 class TaskCommand:
@@ -29,8 +30,6 @@ class TaskCommand:
     A project may have tasks that are called like commands which only buildkit adds: installing it must
     not break them.
     """
-
-    writes_state = False  # whether the command changes the record
 
     loader: Any
     _dependency: BuildkitDependency | None = None
@@ -51,12 +50,26 @@ class TaskCommand:
             self._dependency = value
 
     def _open_dependency(self) -> BuildkitDependency:
-        root = project_root()
-        if self.writes_state:
-            self._lock = ProjectLock(root)
-            self._lock.acquire(wait=True, on_wait=tell_wait, argv=tuple(sys.argv))
-        self._workspace = Workspace(root, os.environ, read_only=not self.writes_state)
+        """Answer what a dodo.py asks while it loads; nothing is created before all is known to be right."""
+        self._workspace = Workspace(project_root(), os.environ, read_only=True)
         return self._dependency_of(self._workspace)
+
+    def begin_writing(self) -> None:
+        """Take the lock of the project, and open its state for writing."""
+        self._close()
+        root = project_root()
+        self._lock = ProjectLock(root)
+        self._lock.acquire(wait=True, on_wait=tell_wait, argv=tuple(sys.argv))
+        self._workspace = Workspace(root, os.environ, read_only=False)
+        self._dependency = Globals.dep_manager = self._dependency_of(self._workspace)
+
+    def refuse_unknown_names(self, *, wildcards: bool) -> None:
+        """Raise doit's error for a name on the command line that no task has, with a suggestion."""
+        names = self.sel_tasks or ()  # type: ignore[attr-defined] # set by doit
+        known = {task.name for task in self.task_list}  # type: ignore[attr-defined] # set by doit
+        for name in names:
+            if name not in known and not (wildcards and "*" in name):
+                raise InvalidCommand(f"'{name}' is not a task.{did_you_mean(name, known)}")
 
     def _dependency_of(self, workspace: Workspace) -> BuildkitDependency:
         def flush() -> None:
@@ -89,8 +102,7 @@ class TaskCommand:
 
     def execute(self, params: Any, args: Any) -> Any:
         """Run the command; what a user can put right becomes one line and exit code 3."""
-        if self.loader is not None and getattr(self.loader, "cmd_names", None):
-            self.loader.cmd_names = [name for name in self.loader.cmd_names if name not in OUR_COMMANDS]
+        allow_our_names(self.loader)
         self._watch_loading()
         try:
             return super().execute(params, args)  # type: ignore[misc] # DoitCmdBase.execute
@@ -98,7 +110,9 @@ class TaskCommand:
             sys.stderr.write(f"ERROR: {error}\n")
             return int(error.exit_code)
         except (InvalidTask, InvalidDodoFile) as error:
-            raise type(error)(self.definitions().with_places(str(error))) from error
+            raise type(error)(
+                self.definitions().with_places(str(error)) + self._suggestion(str(error))
+            ) from error
         except (InvalidCommand, CmdParseError):
             raise
         except KeyboardInterrupt:
@@ -111,6 +125,13 @@ class TaskCommand:
             return int(ExitCode.USAGE)
         finally:
             self._close()
+
+    def _suggestion(self, message: str) -> str:
+        missing = re.search(r"dependency '(.+)' does not exist", message)
+        if missing is None:
+            return ""
+        tasks = getattr(self, "task_list", None) or ()
+        return did_you_mean(missing[1], [task.name for task in tasks])
 
     def _watch_loading(self) -> None:
         """Note when the tasks are loaded: exceptions before that moment are the dodo.py's."""
@@ -126,8 +147,10 @@ class TaskCommand:
     def _close(self) -> None:
         if self._workspace is not None:
             self._workspace.close()
+            self._workspace = None
         if self._lock is not None:
             self._lock.release()
+            self._lock = None
 
 
 def action_expansion() -> str:

@@ -63,10 +63,7 @@ def analyzed(task: Task, getargs: Mapping[str, object]) -> Task:
 
 def has_open_texts(task: Task) -> bool:
     """Whether a command of the task still waits for values."""
-    for action in task.actions:
-        if action.expansion:
-            return True
-    return False
+    return any([action.expansion for action in task.actions])
 
 
 def _command(

@@ -93,6 +93,10 @@ class Judge:
             raise FileNotFoundError(path)
         return seen.digest
 
+    def files_may_have_changed(self) -> None:
+        """Look again at every file: a task has run, and may have written more than it declares."""
+        self._table.look_again()
+
     def tools_may_have_changed(self) -> None:
         """Resolve programs again: a task has made a file that commands may name."""
         self._ambient.clear()
@@ -322,15 +326,21 @@ def _has_opaque(task: Task) -> bool:
 
 def _only_says_once(task: Task) -> bool:
     """Whether the user alone says when this task runs: an output edited by hand is then the user's."""
-    return bool(task.checks) and not task.getargs and all(
-        check.kind is CheckKind.ONCE or (check.kind is CheckKind.CONSTANT and check.value == "1")
-        for check in task.checks
+    return (
+        bool(task.checks)
+        and not task.getargs
+        and all(
+            check.kind is CheckKind.ONCE or (check.kind is CheckKind.CONSTANT and check.value == "1")
+            for check in task.checks
+        )
     )
 
 
 def _needs_no_record(task: Task) -> bool:
-    """Whether the user's own checks can vouch for a task that never ran; values from elsewhere forbid it."""
-    return not task.getargs and all(check.kind in (CheckKind.CONSTANT, CheckKind.OPAQUE) for check in task.checks)
+    """Whether the user's checks can vouch for a task that never ran; values from elsewhere forbid it."""
+    return not task.getargs and all(
+        check.kind in (CheckKind.CONSTANT, CheckKind.OPAQUE) for check in task.checks
+    )
 
 
 def _place(task: Task) -> str:

@@ -14,6 +14,7 @@ from enum import Enum
 
 from buildkit.core.errors import PlanError
 from buildkit.core.execution import Decision
+from buildkit.core.graph import CycleFound, upstream_first
 from buildkit.core.plan import Plan, Task, TaskKind
 
 
@@ -102,7 +103,8 @@ class Scheduler:
             name, edges = stack[-1]
             for edge in edges:
                 if edge in on_path:
-                    raise cycle_error([*list(on_path)[list(on_path).index(edge) :], edge])
+                    names = list(on_path)
+                    raise cycle_error([*names[names.index(edge) :], edge], self._plan[edge])
                 if edge not in self.nodes:
                     on_path[edge] = None
                     stack.append((edge, iter(self._edges(edge))))
@@ -279,8 +281,23 @@ def _tell(node: Node, other: Node) -> None:
         node.bad.append(other.task.name)
 
 
-def cycle_error(names: list[str]) -> PlanError:
-    """Return the error that shows a cycle, shortened where it is long."""
+def refuse_cycles(plan: Plan) -> None:
+    """Raise PlanError where tasks that were asked for wait for each other; looks at what is known by now."""
+
+    def before(name: str) -> Iterable[str]:
+        task = plan.get(name)
+        return () if task is None else (*task.calc_deps, *task.waits)
+
+    try:
+        for _name in upstream_first(plan.selected, before):
+            pass
+    except CycleFound as cycle:
+        raise cycle_error(cycle.names, plan.get(cycle.names[0])) from None
+
+
+def cycle_error(names: list[str], first: Task | None = None) -> PlanError:
+    """Return the error that shows a cycle, shortened where it is long, and where its first task stands."""
+    place = f" ({first.location})" if first is not None and first.location else ""
     if len(names) > 12:
         names = [*names[:6], f"… {len(names) - 11} more …", *names[-5:]]
-    return PlanError(f"tasks wait for each other in a circle: {' -> '.join(names)}.")
+    return PlanError(f"tasks wait for each other in a circle: {' -> '.join(names)}.{place}")
