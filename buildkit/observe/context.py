@@ -64,6 +64,7 @@ class RunContext:
     info: RunInfo
     trace: TraceContext
     started_ns: int  # on the monotonic clock, where the offsets of executions begin
+    started_at: float  # the same moment in Unix seconds
     # Wall time of tasks as history predicts it, in ns; asked late, because not every run needs it.
     predicted: Callable[[], Mapping[str, int]] = field(default=dict)
 
@@ -74,4 +75,4 @@ class RunContext:
 
     def unix_s(self, monotonic_ns: int) -> float:
         """Return a moment of the monotonic clock as Unix seconds; a step of the wall clock cannot bend it."""
-        return self.info.started_at + (monotonic_ns - self.started_ns) / 1e9
+        return self.started_at + (monotonic_ns - self.started_ns) / 1e9

@@ -1,0 +1,264 @@
+"""A run as OpenTelemetry spans, sent over OTLP when it is over: `--otel`.
+
+What belongs here: the spans, with the semantic conventions for CI/CD
+(https://opentelemetry.io/docs/specs/semconv/cicd/cicd-spans/), and the one place that imports the SDK. They
+are made after the last task: the SDK's threads never meet the forks of a run, and a slow collector delays the
+end, not the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from buildkit.core.errors import UsageError
+from buildkit.core.execution import Decision
+from buildkit.engine.job import JobStatus
+from buildkit.observe.context import RunContext
+from buildkit.observe.executions import Ended, Executions
+from buildkit.observe.observer import Handler
+
+ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_PROTOCOL_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+_BATCH = 512  # spans in one request; what the SDK's own processor sends
+_RESULTS = {
+    Decision.EXECUTED: "success",
+    Decision.RESTORED: "success",
+    Decision.SKIPPED: "skip",
+    Decision.UPSTREAM_FAILED: "skip",
+    Decision.IGNORED: "skip",
+    Decision.CANCELLED: "cancellation",
+}
+
+
+def sdk_installed() -> bool:
+    """Return whether spans can be made and sent."""
+    from importlib.util import find_spec  # only where somebody asks for spans
+
+    try:
+        exporter = find_spec("opentelemetry.exporter.otlp.proto")
+        return exporter is not None and find_spec("opentelemetry.sdk.trace") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def require_sdk() -> None:
+    """Raise UsageError where the extra is missing."""
+    if not sdk_installed():
+        raise UsageError(
+            "--otel needs the OpenTelemetry SDK, which is not installed. "
+            "Install it with: pip install 'doit-buildkit[otel]'"
+        )
+
+
+def wanted_by_environment(environ: Mapping[str, str]) -> bool:
+    """Return whether a collector is configured, and tracing is not switched off."""
+    disabled = environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    off = environ.get("OTEL_TRACES_EXPORTER", "").lower() == "none"
+    return not disabled and not off and any(environ.get(name) for name in ENDPOINT_VARIABLES)
+
+
+class OpenTelemetry:
+    """Makes the spans of a run and sends them."""
+
+    what = "OpenTelemetry trace"
+
+    def __init__(
+        self,
+        context: RunContext,
+        executions: Executions,
+        elapsed_s: Callable[[], float],
+        environ: Mapping[str, str],
+    ) -> None:
+        self._context = context
+        self._executions = executions
+        self._elapsed_s = elapsed_s
+        self._environ = environ
+
+    @property
+    def handlers(self) -> Mapping[type, Handler]:
+        """Return nothing: all that it needs is collected by `executions`."""
+        return {}
+
+    def finish(self, exit_code: int) -> None:
+        """Send everything; OSError where the collector does not take it."""
+        if not self._context.trace.sampled:
+            return  # whoever began the trace decided that nobody keeps it
+        spans = self._spans(exit_code)
+        try:
+            exporter = _exporter(self._environ)
+        except ImportError as error:
+            raise OSError(f"the exporter for the chosen protocol is not installed ({error.name})") from None
+        try:
+            for start in range(0, len(spans), _BATCH):
+                result = exporter.export(spans[start : start + _BATCH])
+                if result.name != "SUCCESS":
+                    raise OSError("the collector did not take it")
+        finally:
+            exporter.shutdown()
+
+    def _spans(self, exit_code: int) -> Sequence[Any]:
+        # Importing these takes 0.2 s, and the SDK starts threads: only when the run is over.
+        from opentelemetry import trace as otel
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+        from opentelemetry.sdk.trace.id_generator import IdGenerator
+        from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+        context = self._context
+        spans: list[Any] = []
+        ids: list[str] = []
+
+        class GivenIds(IdGenerator):  # type: ignore[misc] # no types where the extra is not installed
+            """The ids that the run's events have too."""
+
+            def generate_span_id(self) -> int:
+                return int(ids.pop(), 16)
+
+            def generate_trace_id(self) -> int:
+                return int(context.trace.trace_id, 16)
+
+        class Collect(SpanProcessor):  # type: ignore[misc] # as above
+            def on_end(self, span: Any) -> None:
+                spans.append(span)
+
+        resource = Resource.create(resource_attributes(context, self._environ))
+        provider = TracerProvider(
+            resource=resource, id_generator=GivenIds(), sampler=ALWAYS_ON, shutdown_on_exit=False
+        )
+        provider.add_span_processor(Collect())
+        tracer = provider.get_tracer("doit-buildkit", context.info.buildkit or "")
+        parent = None
+        if context.trace.parent_id is not None:
+            remote = otel.SpanContext(
+                int(context.trace.trace_id, 16),
+                int(context.trace.parent_id, 16),
+                is_remote=True,
+                trace_flags=otel.TraceFlags(otel.TraceFlags.SAMPLED),
+            )
+            parent = otel.set_span_in_context(otel.NonRecordingSpan(remote))
+        ids.append(context.trace.span_id)
+        began_ns = int(context.started_at * 1e9)
+        run = tracer.start_span(
+            f"RUN {context.project}",
+            parent,
+            kind=otel.SpanKind.SERVER,
+            attributes=run_attributes(context, self._executions, exit_code),
+            start_time=began_ns,
+        )
+        inside = otel.set_span_in_context(run)
+        for each in self._executions.ended:
+            execution = each.execution
+            if execution.decision is Decision.SKIPPED:
+                continue  # nothing happened that could have a length; the run's span counts them
+            ids.append(context.trace.span_of(execution.task, execution.attempt))
+            started_ns = began_ns + execution.started_ns
+            span = tracer.start_span(
+                execution.task,
+                inside,
+                kind=otel.SpanKind.INTERNAL,
+                attributes=task_attributes(context, each),
+                start_time=started_ns,
+            )
+            if each.failure is not None:
+                span.set_status(otel.Status(otel.StatusCode.ERROR, _first_line(each.failure.message)))
+            span.end(started_ns + execution.cost.wall_ns)
+        if exit_code:
+            run.set_status(otel.Status(otel.StatusCode.ERROR, f"exit code {exit_code}"))
+        run.end(began_ns + int(self._elapsed_s() * 1e9))
+        return spans
+
+
+def _exporter(environ: Mapping[str, str]) -> Any:
+    protocol = next((environ[name] for name in _PROTOCOL_VARIABLES if environ.get(name)), "http/protobuf")
+    if protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc
+
+        return Grpc()
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http
+
+    return Http()
+
+
+def resource_attributes(context: RunContext, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what the spans are about: the pipeline, the run, the commit."""
+    attributes = {
+        "service.name": environ.get("OTEL_SERVICE_NAME") or "doit",
+        "cicd.pipeline.name": context.project,
+        "cicd.pipeline.run.id": context.info.uid,
+        "vcs.ref.head.revision": context.info.git_commit,
+        "cicd.pipeline.run.url.full": run_url(environ),
+    }
+    return {name: value for name, value in attributes.items() if value}
+
+
+def run_url(environ: Mapping[str, str]) -> str | None:
+    """Return where the CI service shows the job that this run is part of."""
+    if environ.get("CI_JOB_URL"):
+        return environ["CI_JOB_URL"]
+    names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
+    if all(environ.get(name) for name in names):
+        server, repository, run = (environ[name] for name in names)
+        return f"{server}/{repository}/actions/runs/{run}"
+    return None
+
+
+def run_attributes(context: RunContext, executions: Executions, exit_code: int) -> dict[str, Any]:
+    """Return the attributes of the span of a run."""
+    attributes: dict[str, Any] = {
+        "cicd.pipeline.action.name": "RUN",
+        "cicd.pipeline.result": _run_result(executions, exit_code),
+        "buildkit.width": executions.width,
+        "buildkit.exit_code": exit_code,
+    }
+    if exit_code:
+        attributes["error.type"] = f"exit code {exit_code}"
+    for decision in Decision:
+        if executions.count(decision):
+            attributes[f"buildkit.tasks.{decision.name.lower()}"] = executions.count(decision)
+    if context.info.machine:
+        attributes["cicd.worker.name"] = context.info.machine
+    return attributes
+
+
+def _run_result(executions: Executions, exit_code: int) -> str:
+    if exit_code == 0:
+        return "success"
+    if exit_code > 128:
+        return "cancellation"
+    failed = any(each.execution.decision is Decision.FAILED for each in executions.ended)
+    return "failure" if failed else "error"
+
+
+def task_attributes(context: RunContext, each: Ended) -> dict[str, Any]:
+    """Return the attributes of the span of a task."""
+    execution = each.execution
+    cost = execution.cost
+    attributes: dict[str, Any] = {
+        "cicd.pipeline.task.name": execution.task,
+        "cicd.pipeline.task.run.id": context.trace.span_of(execution.task, execution.attempt),
+        "cicd.pipeline.task.run.result": _task_result(each),
+        "buildkit.decision": str(execution.decision),
+        "buildkit.reasons": [str(reason) for reason in execution.reasons],
+        "buildkit.queue_ns": execution.queue_ns,
+        "buildkit.slot": execution.slot,
+        "buildkit.user_ns": cost.user_ns,
+        "buildkit.system_ns": cost.system_ns,
+        "buildkit.rss_bytes": cost.rss_bytes,
+        "process.exit.code": execution.exit_code,
+    }
+    if each.failure is not None:
+        attributes["error.type"] = str(each.status or each.failure.kind)
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
+def _task_result(each: Ended) -> str:
+    if each.execution.decision is not Decision.FAILED:
+        return _RESULTS[each.execution.decision]
+    if each.status is JobStatus.TIMED_OUT:
+        return "timeout"
+    return "failure" if each.status in (JobStatus.FAILED, JobStatus.SIGNALLED) else "error"
+
+
+def _first_line(message: str) -> str:
+    return message.strip().partition("\n")[0]
