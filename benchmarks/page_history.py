@@ -35,8 +35,8 @@ STAGES = (
 WORDS = (
     "account", "address", "basket", "billing", "cache", "catalog", "checkout", "coupon", "currency",
     "delivery", "export", "feed", "gateway", "import", "inventory", "invoice", "ledger", "login", "mail",
-    "orders", "parser", "payment", "pricing", "profile", "queue", "refund", "report", "returns", "search", "session",
-    "stock", "tax",
+    "orders", "parser", "payment", "pricing", "profile", "queue", "refund", "report", "returns", "search",
+    "session", "stock", "tax",
 )  # fmt: skip
 
 
