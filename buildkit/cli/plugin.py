@@ -2,7 +2,8 @@
 
 An entry point is an attribute of this module, made when doit asks for it. doit's own command is returned
 where buildkit is switched off, where the platform cannot run it, and in programs that bring commands of
-their own by subclassing DoitMain: their `run` is not ours, so neither may be what reads its state.
+their own by subclassing DoitMain: their `run` is not ours, so neither may be what reads its state. What only
+buildkit adds is not there then.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import os
 import sys
 from typing import Any
 
-# Attribute -> name of the command in doit. The first group replaces doit's, the second is new.
+from buildkit.cli import precedence
+from buildkit.cli.precedence import OUR_COMMANDS
+
+# Attribute -> name of the command in doit that is replaced.
 _REPLACED = {
     "run": "run",
     "list": "list",
@@ -25,21 +29,21 @@ _REPLACED = {
     "strace": "strace",
     "tabcompletion": "tabcompletion",
 }
-_ADDED = ("report", "explain", "graph", "cache")
 
 
 def __getattr__(attribute: str) -> Any:
     """Return the command class behind an entry point."""
-    if attribute in _ADDED:
-        return _added(attribute)
-    if attribute not in _REPLACED:
+    if attribute not in _REPLACED and attribute not in OUR_COMMANDS:
         raise AttributeError(f"module {__name__!r} has no attribute {attribute!r}")
     embedder = _embedding_program()
+    reason = "not for this program" if embedder is not None and _brings_commands(embedder) else None
+    if reason is None and _stands_aside(attribute):
+        reason = "it is switched off here" if sys.platform != "win32" else "it does not run on Windows yet"
+    if attribute in OUR_COMMANDS:
+        return precedence.absent(attribute, reason) if reason else _added(attribute)
     stock = _stock(_REPLACED[attribute], embedder)
-    if embedder is not None and _brings_commands(embedder):
-        return stock
-    if _stands_aside(attribute):
-        return stock
+    if reason is not None:
+        return precedence.without_ours(stock)
     if attribute == "run":
         from buildkit.cli.run import Run
 
@@ -53,7 +57,7 @@ def _added(name: str) -> Any:
     from importlib import import_module
 
     module = import_module(f"buildkit.cli.{name}")
-    return getattr(module, name.capitalize())
+    return precedence.task_first(getattr(module, name.capitalize()))
 
 
 def _stands_aside(attribute: str) -> bool:
