@@ -6,6 +6,7 @@ make the capture fail: the hashes are still what the caller needs, and `Capture.
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 import time
@@ -58,6 +59,7 @@ class Capture:
     stored: bool
     size: int  # bytes of all files together
     uncacheable: str | None = None
+    marked: bool = False  # one of the marks that were asked for is in a file or in the text of a link
 
     @property
     def outputs(self) -> tuple[OutputFile, ...]:
@@ -72,13 +74,16 @@ def capture(
     store: BlobStore | None,
     on_store_error: Callable[[OSError], None],
     function: str = XXH3,
+    marks: tuple[bytes, ...] = (),
 ) -> Capture:
     """Read the declared outputs, relative to `root` or absolute, and store them if `store` is given.
+
+    `marks` are texts to look for in what is read, see `Capture.marked`.
 
     Raises OutputMissing, OutputChanged or OutputUnstorable; the task's result must then not be recorded.
     An OSError of the store is handed to `on_store_error` and ends storing, not hashing.
     """
-    reader = _Reader(root, store, on_store_error, function)
+    reader = _Reader(root, store, on_store_error, function, marks)
     roots: dict[str, None] = {}
     for declared in paths:
         path = declared.rstrip("/") or declared
@@ -86,18 +91,29 @@ def capture(
             roots[path] = None
             reader.read_output(path)
     stored = reader.store is not None and reader.uncacheable is None
-    return Capture(tuple(roots), tuple(reader.entries), stored, reader.size, reader.uncacheable)
+    entries = tuple(reader.entries)
+    return Capture(tuple(roots), entries, stored, reader.size, reader.uncacheable, reader.marked)
 
 
 class _Reader:
     """One capture under way."""
 
-    __slots__ = ("_function", "_on_store_error", "_root", "entries", "size", "store", "uncacheable")
+    __slots__ = (
+        "_function", "_marks", "_on_store_error", "_root",
+        "entries", "marked", "size", "store", "uncacheable",
+    )  # fmt: skip
 
     def __init__(
-        self, root: str, store: BlobStore | None, on_store_error: Callable[[OSError], None], function: str
+        self,
+        root: str,
+        store: BlobStore | None,
+        on_store_error: Callable[[OSError], None],
+        function: str,
+        marks: tuple[bytes, ...],
     ) -> None:
         self._root = root
+        self._marks = marks
+        self.marked = False
         self._on_store_error = on_store_error
         self._function = function if store is None else store.function
         self.store = store
@@ -162,6 +178,7 @@ class _Reader:
         digest: Digest | None = None
         try:
             text = os.readlink(full)
+            self._look_for_marks(os.fsencode(text))
             status = os.lstat(full)
             if follow:
                 target = _stat_or_none(full)
@@ -185,9 +202,11 @@ class _Reader:
             if size <= SMALL_BYTES:
                 data = read_exactly(fd, size)
                 digest = digest_bytes(data, self._function)
+                self._look_for_marks(data)
             else:
                 data = None
                 digest = self._hash_large(fd, size)
+                self._look_for_marks_in_large(fd, size)
             after = os.fstat(fd)
         except OSError as error:
             raise OutputUnstorable(path, f"cannot be read: {error.strerror}") from error
@@ -206,6 +225,15 @@ class _Reader:
         self.size += size
         output = OutputFile(path, OutputKind.FILE, digest, status.st_mode & PERMISSION_BITS)
         self.entries.append(OutputEntry(output, status, hashed_at_ns))
+
+    def _look_for_marks(self, data: bytes | mmap.mmap) -> None:
+        if not self.marked:
+            self.marked = any(data.find(mark) >= 0 for mark in self._marks)
+
+    def _look_for_marks_in_large(self, fd: int, size: int) -> None:
+        if self._marks and not self.marked:
+            with mmap.mmap(fd, size, prot=mmap.PROT_READ) as data:
+                self._look_for_marks(data)
 
     def _hash_large(self, fd: int, size: int) -> Digest:
         if self.store is not None:

@@ -87,8 +87,12 @@ class LocalCache:
 
     # --- storing
 
-    def capture(self, paths: Iterable[str], *, root: str, store: bool = True) -> Capture:
+    def capture(
+        self, paths: Iterable[str], *, root: str, store: bool = True, marks: tuple[bytes, ...] = ()
+    ) -> Capture:
         """Read the outputs `paths` once; hash them and, unless told otherwise, store them.
+
+        `marks` are texts to look for in them, see `Capture.marked`.
 
         Raises CaptureError (OutputMissing, OutputChanged, OutputUnstorable).
         """
@@ -99,6 +103,7 @@ class LocalCache:
             store=usable,
             on_store_error=self._trouble.writing_failed,
             function=self._store.function,
+            marks=marks,
         )
 
     def put(self, key: Digest, result: ActionResult) -> None:
@@ -138,11 +143,20 @@ class LocalCache:
 
     def get(self, key: Digest) -> ActionResult | None:
         """Return the result of the action, or `None`."""
+        found = self.get_first((key,))
+        return None if found is None else found[1]
 
-        def get(index: Index) -> ActionResult | None:
-            result = index.get(key, self._clock())
-            index.count(collecting.MISSES if result is None else collecting.HITS)
-            return result
+    def get_first(self, keys: Iterable[Digest]) -> tuple[Digest, ActionResult] | None:
+        """Return the first of the keys that has a result, with that result; one hit or one miss."""
+
+        def get(index: Index) -> tuple[Digest, ActionResult] | None:
+            for key in keys:
+                result = index.get(key, self._clock())
+                if result is not None:
+                    index.count(collecting.HITS)
+                    return key, result
+            index.count(collecting.MISSES)
+            return None
 
         found = self._ask(get)
         if self._index is None:

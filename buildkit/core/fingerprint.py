@@ -10,6 +10,7 @@ import os
 import stat as stat_module
 import time
 from collections.abc import Callable, Iterable
+from enum import Enum
 from typing import NamedTuple
 
 from buildkit.core.digest import Digest, digest_fd
@@ -65,6 +66,14 @@ def is_racy(mtime_ns: int, ctime_ns: int, hashed_at_ns: int) -> bool:
     return newest > hashed_at_ns - tick
 
 
+class Movement(Enum):
+    """What became of a file since it was fingerprinted."""
+
+    NONE = "none"  # nobody wrote to it
+    REWRITTEN = "rewritten"  # written or replaced, with the same content as before at the end
+    CHANGED = "changed"  # other content, another mode, gone, or nothing that can be read
+
+
 class NotRegularFileError(OSError):
     """An input is a directory, a socket, a device: nothing that has content to fingerprint."""
 
@@ -117,8 +126,8 @@ def fingerprint_from(digest: Digest, st: os.stat_result, hashed_at_ns: int) -> F
 class FingerprintTable:
     """The fingerprints of this run: recorded ones, checked against the disk once per path.
 
-    `known` is what earlier runs recorded. A path is looked at once; whoever changes a file on purpose
-    (a task that ran, a restore) says so with `forget` or `learn`.
+    `known` is what earlier runs recorded. A path is looked at once, until somebody says that files may be
+    others now: `forget` and `learn` for one path, `look_again` for all.
     """
 
     def __init__(
@@ -169,20 +178,24 @@ class FingerprintTable:
             self._known[path] = seen
         return self.current(path)
 
-    def unchanged(self, path: str, seen: Fingerprint) -> bool:
-        """Return whether the file still is what `seen` says; reads it again only where the stat can lie."""
+    def movement(self, path: str, seen: Fingerprint) -> Movement:
+        """Return what became of a file since `seen`; reads it again only where the stat can lie."""
         try:
             st = self._stat(path)
         except OSError:
-            return False
+            return Movement.CHANGED
         if seen.matches(st) and not seen.racy:
-            return True
+            return Movement.NONE
         try:
             fresh = self._read(path)
         except OSError:
-            return False
+            return Movement.CHANGED
         self._store(path, fresh)
-        return fresh.digest == seen.digest and fresh.mode == seen.mode
+        if fresh.digest != seen.digest or fresh.mode != seen.mode:
+            return Movement.CHANGED
+        # A new ctime alone is a new link to the file, or its mode changed and changed back.
+        same_writing = fresh.mtime_ns == seen.mtime_ns and fresh.inode == seen.inode
+        return Movement.NONE if same_writing and fresh.device == seen.device else Movement.REWRITTEN
 
     def learn(self, path: str, fingerprint: Fingerprint) -> None:
         """Take over a fingerprint that somebody else has just read (captured or restored outputs)."""
@@ -191,6 +204,14 @@ class FingerprintTable:
     def forget(self, path: str) -> None:
         """Look again at the next question: a task may have written this path."""
         self._checked.pop(path, None)
+
+    def look_again(self) -> None:
+        """Trust no earlier look: a task has run, and may have written more than it declares."""
+        self._checked.clear()
+
+    def last_seen(self, path: str) -> Fingerprint | None:
+        """Return what was last known of a file, without looking at the disk."""
+        return self._known.get(path)
 
     def _store(self, path: str, fingerprint: Fingerprint) -> None:
         self._checked[path] = fingerprint
@@ -205,4 +226,4 @@ class FingerprintTable:
 
     def racy_paths(self, paths: Iterable[str]) -> list[str]:
         """Return those of `paths` whose fingerprint was taken too soon after the last write."""
-        return [path for path in paths if (seen := self._checked.get(path)) is not None and seen.racy]
+        return [path for path in paths if (seen := self._known.get(path)) is not None and seen.racy]

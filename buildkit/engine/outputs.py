@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -93,9 +94,9 @@ def _compare_other(
                 changed.append(output.path)
         return
     try:
-        status = os.stat(full)
+        status = os.lstat(full)
     except OSError:
         missing.append(output.path)
         return
-    if not os.path.isdir(full) or status.st_mode & PERMISSION_BITS != output.mode:
+    if not stat.S_ISDIR(status.st_mode) or status.st_mode & PERMISSION_BITS != output.mode:
         changed.append(output.path)

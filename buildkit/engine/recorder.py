@@ -17,15 +17,18 @@ from buildkit.cache.capture import OutputEntry
 from buildkit.cache.errors import CaptureError, OutputMissing, OutputUnstorable, RestoreError
 from buildkit.cache.local import LocalCache
 from buildkit.cache.result import ActionResult, OutputFile, OutputKind
-from buildkit.core.digest import Digest
+from buildkit.core.digest import Digest, digest_text
 from buildkit.core.execution import Cost
-from buildkit.core.fingerprint import FingerprintTable
+from buildkit.core.fingerprint import FingerprintTable, Movement
 from buildkit.core.plan import Plan, Task
 from buildkit.engine.judge import Judgement, encode_components
 from buildkit.engine.log import TaskLog
 from buildkit.engine.outputs import decode_outputs, encode_outputs
+from buildkit.engine.place import is_bound, names_a_place, names_of_place, place_key
 from buildkit.engine.values import ValueTable
 from buildkit.state.traces import FAILED, OK, TraceRow, TraceStore
+
+_NOTE = "buildkit.rewritten"  # in a trace's `extra`: see `_note_of`
 
 
 class UnsavableValuesError(Exception):
@@ -39,6 +42,16 @@ class Kept:
     recorded: bool  # the next run may skip the task
     stored_bytes: int = 0  # put into the cache
     uncacheable: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What was found of the outputs of a task that ran."""
+
+    entries: tuple[OutputEntry, ...]
+    trouble: str | None = None  # what forbids to record them
+    unstorable: str | None = None  # what forbids to store them
+    holds_place: bool = False  # the project's path is in one of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +86,7 @@ class Recorder:
         self._root = root
         self._warn = warn
         self._clock = clock
+        self._place = names_of_place(root, os.environ)
         self.run_id: int | None = None
         self.written: dict[str, str] = {}  # output path -> task, of this run
 
@@ -105,42 +119,57 @@ class Recorder:
         kept_result = _kept_result(result)
         values_json, result_json = _as_json(task, values), json.dumps(kept_result, default=repr)
         self._values.saved(task.name, values, kept_result)
-        trouble = self._moved_inputs(task, judgement)
-        entries, capture_trouble, reason = self._capture(task, judgement, before, store=trouble is None)
-        for entry in entries:
+        movement, moved = self._moved_inputs(judgement)
+        made = self._capture(task, judgement, before, store=movement is Movement.NONE)
+        for entry in made.entries:
             self._learn(task, entry)
-        trouble = trouble or capture_trouble
-        if trouble is not None:
-            self._warn(trouble)
-            self._put(task, None, (), judgement, values_json, result_json, cost.wall_ns)
-            return Kept(False, uncacheable=trouble)
-        outputs = tuple([entry.output for entry in entries])
-        self._put(task, judgement.key, outputs, judgement, values_json, result_json, cost.wall_ns)
-        if reason is not None or judgement.key is None:
-            return Kept(True, uncacheable=reason)
-        return self._store(task, judgement, outputs, values_json, result_json, log, cost)
-
-    def _moved_inputs(self, task: Task, judgement: Judgement) -> str | None:
-        unchanged = self._table.unchanged
-        for path, seen in judgement.inputs:
-            if not unchanged(path, seen):
-                self._table.forget(path)
-                return (
-                    f"task '{task.name}': input '{path}' changed while the task ran; the result stays, "
+        outputs = tuple([entry.output for entry in made.entries])
+        trouble, note = made.trouble, None
+        if movement is not Movement.NONE:
+            note = _note_of(movement, judgement, outputs)
+            if note is None or note != _last_note(judgement):
+                how = "changed" if movement is Movement.CHANGED else "was written, with the same content,"
+                trouble = (
+                    f"task '{task.name}': input '{moved}' {how} while the task ran; the result stays, "
                     "but is not recorded, and the next run executes the task again"
                 )
-        return None
+        texts = (values_json, result_json)
+        if trouble is not None:
+            self._warn(trouble)
+            self._put(task, None, (), judgement, *texts, cost.wall_ns, note=note)
+            return Kept(False, uncacheable=trouble)
+        self._put(task, judgement.key, outputs, judgement, *texts, cost.wall_ns, note=note)
+        if made.unstorable is not None or judgement.key is None:
+            return Kept(True, uncacheable=made.unstorable)
+        if note is not None:
+            return Kept(True, uncacheable=f"its input '{moved}' is written while it runs")
+        bound = is_bound(task) or made.holds_place or names_a_place((*texts, str(result)), self._place)
+        key = place_key(judgement.key, self._root) if bound else Digest(judgement.key)
+        return self._store(task, key, outputs, *texts, log, cost)
+
+    def _moved_inputs(self, judgement: Judgement) -> tuple[Movement, str]:
+        """Return the worst that became of an input since the task was judged, and which one it was."""
+        worst, where = Movement.NONE, ""
+        for path, seen in judgement.inputs:
+            movement = self._table.movement(path, seen)
+            if movement is Movement.NONE:
+                continue
+            self._table.forget(path)
+            worst, where = movement, path
+            if movement is Movement.CHANGED:
+                break
+        return worst, where
 
     def _capture(
         self, task: Task, judgement: Judgement, before: Mapping[str, tuple[int, int, int]], *, store: bool
-    ) -> tuple[list[OutputEntry], str | None, str | None]:
-        """Return the entries of all outputs, what forbids to record them, and what forbids to store them."""
+    ) -> _Made:
+        """Read the outputs, and store their bytes where the result may be stored."""
         reason = task.uncacheable
         if self._cache is None:
             reason = reason or "the cache is switched off"
         declared: Sequence[str] = task.outputs
         if not declared:
-            return [], None, reason
+            return _Made((), unstorable=reason)
         absent = [path for path in declared if not os.path.lexists(os.path.join(self._root, path))]
         if absent:
             reason = f"it did not make {absent[0]!r}"
@@ -148,10 +177,11 @@ class Recorder:
         from buildkit.cache.capture import capture  # with the cache off it still does the hashing
 
         entries: list[OutputEntry] = []
+        holds_place = False
         for path in declared:
             try:
                 if self._cache is not None and store and reason is None and judgement.key is not None:
-                    captured = self._cache.capture([path], root=self._root)
+                    captured = self._cache.capture([path], root=self._root, marks=self._place)
                 else:
                     captured = capture([path], root=self._root, store=None, on_store_error=_ignore)
             except OutputUnstorable as error:
@@ -161,21 +191,25 @@ class Recorder:
                 reason = str(error)
                 continue
             except CaptureError as error:
-                return entries, f"task '{task.name}': {error}; the result is not recorded", reason
+                trouble = f"task '{task.name}': {error}; the result is not recorded"
+                return _Made(tuple(entries), trouble, reason)
             if not captured.stored:
                 reason = reason or "the cache could not store it"
+            holds_place = holds_place or captured.marked
             entries.extend(captured.entries)
-        kept, foreign = self._ours(task, entries, before)
-        if foreign is not None:
-            reason = reason or f"its output directory held '{foreign}' before it ran"
-        return kept, None, reason
+        kept, leftover = self._ours(task, entries, before)
+        if leftover is not None:
+            reason = reason or f"its output directory held '{leftover}' before it ran"
+        return _Made(tuple(kept), unstorable=reason, holds_place=holds_place)
 
     def _ours(
         self, task: Task, entries: list[OutputEntry], before: Mapping[str, tuple[int, int, int]]
     ) -> tuple[list[OutputEntry], str | None]:
         """Leave out of directory outputs what belongs to other tasks, or was there before and not ours.
 
-        An entry that was there before and did not change may still be ours from an earlier run.
+        An entry that was there before and did not change may still be ours from an earlier run: it is kept,
+        but nobody can tell whether a build from scratch would make it. Also returns the first file that
+        was there before, whosoever: with one, the result may be recorded, but not stored.
         """
         roots = {path.rstrip("/") or path for path in task.outputs}
         if all(entry.output.path in roots for entry in entries) and not before:
@@ -184,7 +218,7 @@ class Recorder:
         trace = self._traces.get(task.name)
         recorded = {output.path for output in decode_outputs(trace.outputs)} if trace is not None else set()
         kept: list[OutputEntry] = []
-        foreign: str | None = None
+        leftover: str | None = None
         others = [path for path in makers if makers[path] != task.name and _below_any(path, roots)]
         for entry in entries:
             path = entry.output.path
@@ -193,12 +227,13 @@ class Recorder:
             elif any(path == other or path.startswith(other + "/") or other.startswith(path + "/")
                      for other in others):  # fmt: skip
                 continue
-            elif path in before and path not in recorded and before[path] == _signature(entry.status):
-                if entry.output.kind is not OutputKind.DIR:
-                    foreign = foreign or path
             else:
-                kept.append(entry)
-        return kept, foreign
+                untouched = path in before and before[path] == _signature(entry.status)
+                if untouched and entry.output.kind is not OutputKind.DIR:
+                    leftover = leftover or path
+                if not untouched or path in recorded:
+                    kept.append(entry)
+        return kept, leftover
 
     def _learn(self, task: Task, entry: OutputEntry) -> None:
         path = entry.output.path
@@ -212,14 +247,14 @@ class Recorder:
     def _store(
         self,
         task: Task,
-        judgement: Judgement,
+        key: Digest,
         outputs: tuple[OutputFile, ...],
         values_json: str,
         result_json: str,
         log: TaskLog,
         cost: Cost,
     ) -> Kept:
-        assert self._cache is not None and judgement.key is not None  # noqa: S101 - the caller has looked
+        assert self._cache is not None  # noqa: S101 - the caller has looked
         log_digest, log_size = None, 0
         if task.settings.cache_log and log.total_bytes:
             data = log.to_bytes()
@@ -240,7 +275,7 @@ class Recorder:
             rss_bytes=cost.rss_bytes,
             created_at=self._clock(),
         )
-        self._cache.put(Digest(judgement.key), result)
+        self._cache.put(key, result)
         return Kept(True, stored_bytes=sum(_size(output) for output in outputs) + log_size)
 
     # --- restoring
@@ -249,16 +284,19 @@ class Recorder:
         """Bring back what the cache has under the key of this judgement; None when the task has to run."""
         if self._cache is None or task.uncacheable is not None or not judgement.cacheable:
             return None
-        key = Digest(str(judgement.key))
-        result = self._cache.get(key)
-        if result is None:
+        assert judgement.key is not None  # noqa: S101 - or it would not be cacheable
+        here = place_key(judgement.key, self._root)
+        found = self._cache.get_first((here,) if is_bound(task) else (Digest(judgement.key), here))
+        if found is None:
             return None
+        key, result = found
         previous = decode_outputs(judgement.trace.outputs) if judgement.trace is not None else []
         try:
             restored = self._cache.restore(
                 key,
                 result,
                 root=self._root,
+                declared=task.outputs,
                 expected_previous=[output.path for output in previous],
             )
             log = TaskLog.from_bytes(restored.log) if restored.log is not None else None
@@ -295,8 +333,12 @@ class Recorder:
         values_json: str,
         result_json: str,
         wall_ns: int,
+        *,
+        note: str | None = None,
     ) -> None:
         extra = judgement.trace.extra if judgement.trace is not None else "{}"
+        if note is not None or _NOTE in extra:
+            extra = json.dumps({**json.loads(extra), _NOTE: note})
         self._traces.put(
             TraceRow(
                 task.name,
@@ -321,7 +363,7 @@ class Recorder:
         """
         differing = []
         for path in self._table.racy_paths(self.written):
-            before = self._table.current(path)
+            before = self._table.last_seen(path)
             try:
                 after = self._table.recheck(path)
             except OSError:
@@ -329,6 +371,25 @@ class Recorder:
             if before is not None and (after is None or after.digest != before.digest):
                 differing.append(path)
         return differing
+
+
+def _note_of(movement: Movement, judgement: Judgement, outputs: tuple[OutputFile, ...]) -> str | None:
+    """Return what to remember of an execution whose input was rewritten under it, to compare the next with.
+
+    Its content may have been another one in between (edited, read by the task, edited back), so one such
+    execution proves nothing. A task that rewrites its own input does so every time; when a second one
+    comes to the same outputs, they are what this key stands for.
+    """
+    if movement is not Movement.REWRITTEN or judgement.key is None:
+        return None
+    return str(digest_text(f"{judgement.key}\n{encode_outputs(outputs)}"))
+
+
+def _last_note(judgement: Judgement) -> str | None:
+    if judgement.trace is None or _NOTE not in judgement.trace.extra:
+        return None
+    note = json.loads(judgement.trace.extra).get(_NOTE)
+    return note if isinstance(note, str) else None
 
 
 def _ignore(error: OSError) -> None:

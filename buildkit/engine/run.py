@@ -373,6 +373,7 @@ class Run:
         pool = running.node.task.settings.pool
         if pool is not None:
             self._pools[pool] -= 1
+        self._judge.files_may_have_changed()
         if outcome.status is JobStatus.OK:
             self._succeeded(running, outcome)
         else:

@@ -22,7 +22,7 @@ from doit.tools import Interactive, LongRunning, PythonInteractiveAction
 from buildkit.core import command as command_text
 from buildkit.core.config import TaskSettings, parse_task_settings
 from buildkit.core.key import Component, secret_digest
-from buildkit.core.plan import CheckKind, CommandAction, GetArg, Task, TaskKind
+from buildkit.core.plan import Check, CheckKind, CommandAction, GetArg, Task, TaskKind
 from buildkit.core.pycode import CodeFingerprinter
 from buildkit.frontend.checks import describe_checks
 
@@ -127,6 +127,11 @@ class Planner:
             reasons.append("its meta says cache=False")
         if capture is not True:
             reasons.append("its output is not captured (io.capture)")
+        if not (task.file_dep or task.calc_dep or task.getargs) and _says_nothing(checks):
+            reasons.append("nothing says what its result depends on: it has neither inputs nor configuration")
+        if not task.targets:
+            # Without outputs nothing tells two tasks apart that do the same: each has its own effect.
+            parts.append(("setting:task", task.name))
         opaque = [c.name for c in checks if c.kind in (CheckKind.OPAQUE, CheckKind.ONCE)]
         if opaque:
             reasons.append(f"its uptodate check {opaque[0]} cannot be put into a key")
@@ -340,6 +345,10 @@ class Planner:
         parts.extend((f"code:{one.name}{suffix}", one.digest) for one in found.components)
         if found.unsound:
             reasons.append(found.unsound)
+
+
+def _says_nothing(checks: Sequence[Check]) -> bool:
+    return all(check.kind is CheckKind.CONSTANT for check in checks)
 
 
 def placeholders(task: DoitTask, options: Mapping[str, Any]) -> dict[str, Any]:
