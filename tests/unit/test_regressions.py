@@ -94,7 +94,7 @@ def test_runs_that_resemble_the_one_before_do_not_alarm():
             out.append(math.exp(value))
         return runs(out)
 
-    assert false_episodes(make, 10) <= 1
+    assert false_episodes(make, 30) <= 4  # one in a thousand runs, though each drags the next along
 
 
 def test_short_times_in_ticks_do_not_alarm():

@@ -260,6 +260,7 @@ class Detector:
         return precise if abs(precise - size) < 2 * error else size
 
     def _during(self, i: int, wall: Baseline) -> Verdict:
+        settings = self.settings
         slower = self._slower()
         baseline = self._judge or wall
         back = self._back_at_level([baseline.residual(s) for s in slower], baseline)
@@ -267,9 +268,11 @@ class Detector:
             return self._retract(i, len(slower) - back)
         if self._rose_again(slower, baseline, wall):
             return self._alarm(i, self._fitted())
+        if len(slower) <= settings.window:
+            self._margin_now = max(self._margin_now, self._margin(slower, baseline)[0])
         verdict = self._alarm(i, wall)
         self._alarmed += 1
-        if self._alarmed >= self.settings.hold:
+        if self._alarmed >= settings.hold:
             self._settle(self._since or 0, wall)
         return verdict
 

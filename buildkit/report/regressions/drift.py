@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from buildkit.report.regressions.strata import median
+from buildkit.report.regressions.evidence import quantile
 
 BLOCK = 10
 FEWEST_BLOCKS = 5
@@ -28,12 +28,17 @@ def onset(values: Sequence[float], scale: float) -> int | None:
     if count < FEWEST_BLOCKS:
         return None
     rest = len(values) - count * BLOCK
-    parts = [values[rest + k * BLOCK : rest + (k + 1) * BLOCK] for k in range(count)]
-    blocks = [_trimmed(part)[0] for part in parts]
+    # Modes count, lone outliers do not: what lies beyond the tenths is drawn in.
+    ordered = sorted(values)
+    low, high = quantile(ordered, 0.1) - scale, quantile(ordered, 0.9) + scale
+    clipped = [min(high, max(low, v)) for v in values[rest:]]
+    parts = [clipped[k * BLOCK : (k + 1) * BLOCK] for k in range(count)]
+    blocks = [sum(part) / BLOCK for part in parts]
     rise = 0.5 * (blocks[-1] + blocks[-2] - blocks[0] - blocks[1])
     # Of two modes the noise may know one alone: by how much runs of the same block differ counts too.
-    spread = max(scale, median([_trimmed(part)[1] for part in parts]))
-    error = 1.2 * spread / math.sqrt(BLOCK)  # of a trimmed mean, and of the difference of two pairs
+    within = sum((v - mean) ** 2 for part, mean in zip(parts, blocks, strict=True) for v in part)
+    spread = max(scale, math.sqrt(within / (count * (BLOCK - 1))))
+    error = 1.2 * spread / math.sqrt(BLOCK)  # of the difference of two pairs of blocks, with a margin
     if rise < max(SMALLEST_RISE, ERRORS * error):
         return None
     for start in range(count - FEWEST_BLOCKS + 1):
@@ -46,13 +51,6 @@ def onset(values: Sequence[float], scale: float) -> int | None:
     if rise < STEADINESS * scatter:
         return None
     return rest + knot * BLOCK + BLOCK // 2
-
-
-def _trimmed(block: Sequence[float]) -> tuple[float, float]:
-    """Return mean and standard deviation of a block without its lowest and highest value."""
-    inner = sorted(block)[1:-1]
-    mean = sum(inner) / len(inner)
-    return mean, math.sqrt(sum((v - mean) ** 2 for v in inner) / (len(inner) - 1))
 
 
 def _kendall(blocks: Sequence[float]) -> float:

@@ -22,6 +22,8 @@ PRIOR_SCALE, PRIOR_RUNS = 0.07, 2.0
 PRIOR_CORRELATION, PRIOR_CORRELATION_RUNS = 0.1, 10.0
 PRIOR_AGAIN, PRIOR_OUTLIERS = 0.15, 1.8
 MOST_PERSISTENT = 0.4
+YOUNG = 8.0  # the scale learned from so few runs is itself in doubt
+PHI_SIG = 1.5
 SUMS, PRIOR_SUMS, SLACK = (4, 8), 6.0, 0.15
 SMALLEST_SCALE = 0.004
 _T = math.exp(math.lgamma((DOF + 1) / 2) - math.lgamma(DOF / 2)) / math.sqrt(DOF * math.pi)
@@ -67,7 +69,7 @@ class Noise:
         )
         self.outlying = CLIP * self.scale * math.sqrt(1 / (1 - self.correlation * self.correlation))
         self.persistence = _persistence(residuals, self.scale, self.outlying)
-        self.excess = _excess(innovations, self.scale)
+        self.excess = _excess(innovations, self.scale) + YOUNG / (n + 1)
         self._n = n
         self._inverse = CELLS / self.scale
         self._counts = Counter(round(e * self._inverse) for e in innovations)
@@ -174,4 +176,4 @@ def _correlation(residuals: Sequence[float], scale: float) -> float:
     phi = lagged / power
     phi += (1 + 3 * phi) / n  # the estimate is biased downwards (Kendall 1954)
     phi = (n * phi + PRIOR_CORRELATION * PRIOR_CORRELATION_RUNS) / (n + PRIOR_CORRELATION_RUNS)
-    return min(phi, 0.8) if phi > 0.1 else 0.0
+    return min(phi, 0.8) if phi > PHI_SIG / math.sqrt(n) else 0.0

@@ -20,7 +20,7 @@ class Settings:
     alarm: float = 0.0  # log posterior odds for an alarm, before what follows is added
     haste: float = 0.25  # more for each slower run short of five
     sloth: float = 1.0  # more for each slower run beyond six: what was not plain by then is rarely a step
-    youth: float = 2.0  # more for each factor e that the runs at the known level fall short of `level_runs`
+    youth: float = 1.5  # more for each factor e that the runs at the known level fall short of `level_runs`
     own_record: float = 0.3  # share of the series' highest excursion that came to nothing, added too
     unlike_the_past: float = 0.85  # an earlier stretch as slow as this share of the latest one is in the way
     like_the_past: float = 15.0  # more for each 100% beyond that share
@@ -30,7 +30,7 @@ class Settings:
     wall_follows: float = 0.4  # of a shift of the blend must show in wall time
     busier: float = 0.2  # other busy tasks per core more than usual: wall time is then no proof
     cpu_veto: float = 0.3  # of the shift of wall time that CPU time must show on a busier machine
-    drop_alarm: float = 4.0  # log posterior odds for an improvement
+    drop_alarm: float = 6.0  # log posterior odds for an improvement
     again: float = 4.0  # log posterior odds for a further rise during an alarm
     hold: int = 25  # slower runs after which the new level is the known one
     drop_runs: int = 6  # faster runs before an improvement is believed
