@@ -135,16 +135,16 @@ class Index:
             self._uses[key] = int(now_s)
         return result
 
-    def has_many(self, keys: Iterable[Digest]) -> set[Digest]:
-        """Return those of the keys that have a row, without checking it."""
+    def blobs_of(self, keys: Iterable[Digest]) -> dict[Digest, tuple[Digest, ...]]:
+        """Return which blobs the results need, of those of the keys that have one; marks nothing as used."""
         wanted = list(keys)
-        found: set[Digest] = {key for key in wanted if key in self._puts}
+        found = {key: self._puts[key][2] for key in wanted if key in self._puts}
         for start in range(0, len(wanted), 500):
             part = wanted[start : start + 500]
             marks = ",".join("?" * len(part))
-            rows = self._connection.execute(f"SELECT key FROM action_result WHERE key IN ({marks})", part)  # noqa: S608 - only question marks
-            found.update(Digest(key) for (key,) in rows)
-        return found
+            query = f"SELECT key, blobs FROM action_result WHERE key IN ({marks})"  # noqa: S608 - only question marks
+            found.update((Digest(key), str(blobs)) for key, blobs in self._connection.execute(query, part))
+        return {key: tuple(map(Digest, filter(_has_size, blobs.split()))) for key, blobs in found.items()}
 
     def put(self, key: Digest, result: ActionResult, now_s: float) -> None:
         """Buffer a result for the next flush."""

@@ -164,9 +164,17 @@ class LocalCache:
         return found
 
     def has_many(self, keys: Iterable[Digest]) -> set[Digest]:
-        """Return those of the keys that have a result (whose blobs may still turn out to be gone)."""
+        """Return those of the keys that have a result whose blobs are all there; their bytes are not read.
+
+        Nothing is changed, not even what was used when.
+        """
         wanted = list(keys)
-        return self._ask(lambda index: index.has_many(wanted)) or set()
+
+        def has_many(index: Index) -> set[Digest]:
+            blobs_of = index.blobs_of(wanted)
+            return {key for key, blobs in blobs_of.items() if all(map(self._store.contains, blobs))}
+
+        return self._ask(has_many) or set()
 
     def discard(self, key: Digest) -> None:
         """Forget a result."""

@@ -63,7 +63,8 @@ class UnknownTaskError(InvalidCommand):  # type: ignore[misc] # doit has no type
 
     def __str__(self) -> str:
         """Return doit's text and the suggestion."""
-        return f"{super().__str__().rstrip()}{self._suggestion}"
+        text = super().__str__().rstrip()
+        return f"{text.removesuffix('.')}.{self._suggestion}" if self._suggestion else text
 
 
 def unknown_task(error: InvalidCommand, control: Any) -> InvalidCommand:

@@ -55,6 +55,7 @@ class Explainer:
         self._workspace = workspace
         self._seen: dict[str, _Seen] = {}
         self._makers = Makers(inspector.plan.makers)
+        self._position = {task.name: number for number, task in enumerate(inspector.plan)}
         self._calculators: dict[str, tuple[str, ...]] = {}  # tasks that calculated dependencies
         self._errors: dict[str, str] = {}  # tasks that could not be worked out
 
@@ -88,7 +89,7 @@ class Explainer:
         trace = self._workspace.traces.get(name)
         components = judgement.components if judgement is not None else ()
         inputs = [(path, found.digest, found.mode) for path, found in judgement.inputs] if judgement else []
-        supplies = self._suppliers(task)
+        supplied = self._suppliers(task)
         return Explanation(
             brief=seen.brief(),
             location=task.location,
@@ -98,8 +99,8 @@ class Explainer:
             recorded_key=trace.action_key if trace is not None else None,
             cache=seen.cache,
             uncacheable=task.uncacheable,
-            waits=tuple(self._upstream(wait, supplies) for wait in dict.fromkeys(self._edges(name))),
-            setup=tuple(self._upstream(setup, supplies) for setup in self._known(task.setup)),
+            waits=tuple(self._upstream(wait, supplied) for wait in self._edges(name)),
+            setup=tuple(self._upstream(setup, supplied) for setup in self._known(task.setup)),
             may_change=tuple(self._acting_sources(name)),
             members=tuple(member.brief() for member in self._members(name)),
             last=self._last(name),
@@ -128,7 +129,9 @@ class Explainer:
                 task = self._inspector.task(name)
             except (HostError, PlanError) as error:
                 self._errors[name] = str(error)
-        return (*task.calc_deps, *task.waits)
+        # Inputs are a set in doit; their tasks come in the order of the definition here.
+        position, last = self._position, len(self._position)
+        return tuple(sorted({*task.calc_deps, *task.waits}, key=lambda edge: position.get(edge, last)))
 
     def _create(self, name: str) -> bool:
         """Create a delayed task, once nothing is left to be done before it; return whether that was so."""

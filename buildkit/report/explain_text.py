@@ -6,6 +6,7 @@ What belongs here: wording and layout. Nothing is looked up; what is not in the 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from buildkit.core.difference import UNSET, Difference, Part, PartKind
@@ -54,7 +55,7 @@ def text(explanation: Explanation, *, width: int | None, parts: bool, limit: int
     if brief.would is Would.GROUP:
         members = table(explanation.members, width, limit) if explanation.members else "It has no tasks."
         return "\n".join([*lines, *_indented(members.splitlines())])
-    lines += _indented(_reasons(brief))
+    lines += _indented(_reasons(brief) + _soundness(explanation))
     if explanation.differences:
         lines += ["", f"{_INDENT}What differs from its last success:"]
         lines += _indented(_differences(explanation.differences), 2)
@@ -83,6 +84,45 @@ def _why(brief: Brief) -> str:
 def _reasons(brief: Brief) -> list[str]:
     lines = [reason_line(reason) for reason in brief.reasons if reason.kind is not ReasonKind.UP_TO_DATE]
     return lines + [printable(line) for line in brief.message.rstrip().splitlines()]
+
+
+def _soundness(explanation: Explanation) -> list[str]:
+    """Say what makes it right not to run the task; nothing for one that would run."""
+    would = explanation.brief.would
+    if would is Would.RESTORE:
+        return [
+            f"The cache has a result that was made under exactly this key: the same {_made_of(explanation)}.",
+            *_brings_back(explanation.parts),
+        ]
+    if would is not Would.SKIP:
+        return []
+    if explanation.key is None or explanation.key != explanation.recorded_key:
+        return ["Its uptodate checks say yes, and it has no inputs: doit needs no record of such a task."]
+    outputs = [part for part in explanation.parts if part.kind is PartKind.OUTPUT]
+    kept = f" Its {plural(len(outputs), 'output')} {'is' if len(outputs) == 1 else 'are'} as it left"
+    kept = f"{kept} {'it' if len(outputs) == 1 else 'them'}." if outputs else ""
+    return [f"Its key is that of its last success: the same {_made_of(explanation)}.{kept}"]
+
+
+def _made_of(explanation: Explanation) -> str:
+    """Return what the key is made of, counted: `3 input files, 1 command, 1 tool`."""
+    told = (PartKind.OUTPUT, PartKind.PLATFORM, PartKind.SCHEMA)  # every key has these, or they say little
+    counted = Counter(part.kind for part in explanation.parts if part.kind not in told)
+    names = [_kind_counted(kind, counted[kind]) for kind in PartKind if counted[kind]]
+    return listed(names, len(names)) or "definition"
+
+
+def _kind_counted(kind: PartKind, count: int) -> str:
+    if kind in (PartKind.CODE, PartKind.CONFIGURATION):  # no plural
+        return f"{kind} ({count:,})"
+    return plural(count, kind.value)
+
+
+def _brings_back(parts: Sequence[Part]) -> list[str]:
+    outputs = [printable(part.name) for part in parts if part.kind is PartKind.OUTPUT]
+    if not outputs:
+        return ["It has no outputs: its log and its values come back."]
+    return [f"What comes back: {listed(outputs, _NAMES)}, its log and its values."]
 
 
 # --- differences
@@ -184,9 +224,9 @@ def _circumstances(explanation: Explanation) -> list[str]:
     if explanation.last is not None:
         lines.append(f"Last time: {_last(explanation.last)}")
     if explanation.waits:
-        lines.append(f"Waits for: {_upstream(explanation.waits)}")
+        lines += ["Waits for:", *_indented(_upstream(explanation.waits))]
     if explanation.setup:
-        lines.append(f"Runs first if it has to run: {_upstream(explanation.setup)}")
+        lines += ["Runs first if it has to run:", *_indented(_upstream(explanation.setup))]
     if explanation.may_change:
         names = [printable(name) for name in explanation.may_change]
         one = len(names) == 1
@@ -222,16 +262,17 @@ def _last(last: LastTime) -> str:
     return told
 
 
-def _upstream(found: Sequence[Upstream]) -> str:
+def _upstream(found: Sequence[Upstream]) -> list[str]:
     ordered = sorted(found, key=lambda one: not one.would.acts)
-    shown = [_one_upstream(one) for one in ordered[:_NAMES]]
-    more = f" and {len(ordered) - _NAMES:,} more" if len(ordered) > _NAMES else ""
-    return ", ".join(shown) + more
+    lines = [_one_upstream(one) for one in ordered[:_NAMES]]
+    if len(ordered) > _NAMES:
+        lines.append(f"and {plural(len(ordered) - _NAMES, 'more task')}; --json shows all")
+    return lines
 
 
 def _one_upstream(one: Upstream) -> str:
-    supplies = f"; supplies {listed(list(one.supplies))}" if one.supplies else ""
-    return printable(f"{one.task} ({one.would}{supplies})")
+    supplies = f"; supplies {listed(list(one.supplies))}" if one.supplies else "; order only"
+    return printable(f"{one.task}: {one.would}{supplies}")
 
 
 def _indented(lines: Iterable[str], depth: int = 1) -> list[str]:

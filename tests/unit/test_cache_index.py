@@ -52,12 +52,12 @@ def test_a_later_result_replaces_an_earlier_one(path: str) -> None:
     assert index.get(KEY, 1001) == ActionResult(task="other")
 
 
-def test_has_many_knows_flushed_and_buffered_keys(path: str) -> None:
+def test_the_blobs_of_flushed_and_buffered_results_are_known(path: str) -> None:
     keys = [digest_text(str(n)) for n in range(1200)]
     stored(path, *keys[:1100:2])
     index = Index.open(path)
     index.put(keys[1], RESULT, 1)
-    assert index.has_many(keys) == {*keys[:1100:2], keys[1]}
+    assert index.blobs_of(keys) == dict.fromkeys([*keys[:1100:2], keys[1]], (BLOB,))
 
 
 def test_tasks_and_paths_that_are_not_utf8_survive(path: str) -> None:

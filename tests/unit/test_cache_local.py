@@ -135,6 +135,33 @@ def test_a_miss_that_cannot_be_cured_forgets_the_result(place: Place) -> None:
     assert cache.get(KEY) is None
 
 
+def test_a_result_without_its_blobs_is_not_among_those_that_there_are(place: Place) -> None:
+    cache = place.open()
+    result = place.remember(cache)
+    assert cache.has_many([KEY]) == {KEY}
+    cache.clear()
+    cache.put(KEY, result)
+    assert cache.has_many([KEY]) == set()
+
+
+def test_asking_what_there_is_counts_as_no_use(place: Place) -> None:
+    cache = place.open()
+    place.remember(cache)
+    cache.flush()
+    before = cache.stats()
+    cache.has_many([KEY])
+    assert cache.stats() == before
+
+
+def test_questions_from_before_there_was_an_index_count_as_misses(place: Place) -> None:
+    cache = place.open()
+    assert cache.get(KEY) is None
+    place.remember(cache, "one", digest_text("one"))
+    assert cache.get(digest_text("one")) is not None
+    stats = cache.stats()
+    assert (stats.hits, stats.misses) == (1, 1)
+
+
 def test_an_unfinished_put_is_lost_and_nothing_else(place: Place) -> None:
     cache = place.open()
     place.remember(cache, "one", digest_text("one"))
