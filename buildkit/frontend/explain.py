@@ -285,8 +285,8 @@ class Explainer:
             found[awaited] = None  # of a task that is not created yet
         return list(found)
 
-    def _upstream(self, name: str, supplies: dict[str, list[str]]) -> Upstream:
-        return Upstream(name, self._seen[name].would, tuple(supplies.get(name, ())))
+    def _upstream(self, name: str, supplied: dict[str, list[str]]) -> Upstream:
+        return Upstream(name, self._seen[name].would, tuple(supplied.get(name, ())))
 
     def _known(self, names: Iterable[str]) -> list[str]:
         """Return the names, judged if they were not yet (setup tasks of a task that would not run)."""
