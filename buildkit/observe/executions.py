@@ -51,7 +51,7 @@ class Executions:
             events.Failed: self._failed,
         }
 
-    def finish(self, exit_code: int) -> None:
+    def finish(self, _exit_code: int) -> None:
         """Keep what there is."""
 
     def count(self, decision: Decision) -> int:

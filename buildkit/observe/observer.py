@@ -25,7 +25,7 @@ class Observer(Protocol):
     def handlers(self) -> Mapping[type, Handler]:
         """Return who takes which class of events; others are not passed on. Asked once."""
 
-    def finish(self, exit_code: int) -> None:
+    def finish(self, exit_code: int, /) -> None:
         """Write what is left; the run is over and its exit code is known."""
 
 

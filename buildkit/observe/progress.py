@@ -99,5 +99,5 @@ class Progress:
             outcome = event.outcome
             self._slot_free_ns[started.slot] = outcome.ended_ns if outcome and outcome.ended_ns else now
 
-    def finish(self, exit_code: int) -> None:
+    def finish(self, _exit_code: int) -> None:
         """Keep the last state for whoever looks at it."""
