@@ -40,12 +40,16 @@ def page_document(
     project: str,
     commit_url: str | None = None,
     live: bool = False,
+    status: Mapping[str, Any] | None = None,
     trend_points: int = _TREND_POINTS,
 ) -> dict[str, Any]:
     """Return the report as plain JSON for the page.
 
     `project` is the name in its head; `commit_url` ends where a commit's hash belongs, None for no links.
+    `status` is what `.buildkit/status.json` says, which knows what a run does at this moment.
     """
+    if data.run is None or data.run.state != "running" or (status and status.get("run") != data.run.uid):
+        status = None
     kept = _most_telling(data, trend_points)
     path = data.efficiency.critical_path if data.efficiency else ()
     position = {run.id: index for index, run in enumerate(data.runs)}
@@ -56,7 +60,8 @@ def page_document(
         "generated_at": data.generated_at,
         "live": live,
         "commit_url": commit_url,
-        "run": _run(data.run, data.generated_at) if data.run else None,
+        "run": _run(data.run, data.generated_at, status) if data.run else None,
+        "progress": _progress(data.run, data.generated_at, status) if data.run and status else None,
         "critical_path": list(path),
         "tasks": _tasks(data.rows),
         "runs": _runs(data.runs),
@@ -66,14 +71,15 @@ def page_document(
     }
 
 
-def _run(run: RunView, now: float) -> dict[str, Any]:
+def _run(run: RunView, now: float, status: Mapping[str, Any] | None) -> dict[str, Any]:
+    counts = status["counts"] if status else {}
     return {
         "id": run.id,
         "uid": run.uid,
         "state": run.state,
         "at": run.started_at,
         "wall": _us(run.wall_ns),
-        "elapsed": _us(int(max(now - run.started_at, 0) * 1e9)) if run.state == "running" else None,
+        "elapsed": _us_between(run.started_at, now) if run.state == "running" else None,
         "exit": run.exit_code,
         "command": " ".join(run.argv),
         "width": run.width,
@@ -83,17 +89,28 @@ def _run(run: RunView, now: float) -> dict[str, Any]:
         "ci": run.ci,
         "lane": run.lane,
         **{
-            name: getattr(run, name)
-            for name in (
-                "executed",
-                "restored",
-                "skipped",
-                "failed",
-                "upstream_failed",
-                "ignored",
-                "cancelled",
-            )
+            decision.name.lower(): counts.get(decision.value, getattr(run, decision.name.lower()))
+            for decision in Decision
         },
+    }
+
+
+def _progress(run: RunView, now: float, status: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is under way; times count from the start of the run, as those of tasks do."""
+    return {
+        "total": status["total"],
+        "done": status["done"],
+        "eta_at": status.get("eta_at"),
+        "running": [
+            {
+                "task": task["task"],
+                "slot": task["slot"],
+                "start": _us_between(run.started_at, task["started_at"]),
+                "wall": _us_between(task["started_at"], now),
+                "expected": _us(task.get("predicted_ns")),
+            }
+            for task in status["running"]
+        ],
     }
 
 
@@ -172,3 +189,7 @@ def _us(nanoseconds: int | None) -> int | None:
     if nanoseconds is None:
         return None
     return max(nanoseconds // 1000, 1) if nanoseconds > 0 else 0
+
+
+def _us_between(before: float, after: float) -> int:
+    return round(max(after - before, 0) * 1e6)

@@ -25,7 +25,7 @@ function axes(colours, runs, spell) {
       incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000],
       values: (_plot, splits) => splits.map((at) => (Number.isInteger(at) && runs[at] ? `#${runs[at].id}` : "")),
     },
-    { ...common, size: axisWidth, gap: 6, space: 34, values: (_plot, splits) => splits.map(spell) },
+    { ...common, size: axisWidth, gap: 6, space: 28, values: (_plot, splits) => splits.map(spell) },
   ];
 }
 

@@ -21,6 +21,7 @@ function followServer(view) {
     }
     asking = true;
     again = false;
+    const began = performance.now();
     try {
       const answer = await fetch("data.json", { cache: "no-store" });
       if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
@@ -29,10 +30,12 @@ function followServer(view) {
     } catch {
       say("lost", "not connected");
     }
+    // A long history takes its time to read, and the build beside it needs the machine more.
+    const pause = Math.max(LEAST_PAUSE_MS, 5 * (performance.now() - began));
     setTimeout(() => {
       asking = false;
       if (again) ask();
-    }, LEAST_PAUSE_MS);
+    }, pause);
   }
 
   function tell() {

@@ -12,9 +12,11 @@ const OUTCOMES = [
   { name: "running", kind: "executed", sign: "…", word: "running" },
 ];
 
+const RUNNING = 7;
+
 /** Read the document and return the report that all parts of the page share. */
 function readReport(document_) {
-  const tasks = readTasks(document_.tasks);
+  const tasks = withRunning(readTasks(document_.tasks), document_.progress);
   const byName = new Map(tasks.map((task) => [task.name, task]));
   const runs = rowsOf(document_.runs);
   const runById = new Map(runs.map((run) => [run.id, run]));
@@ -36,15 +38,32 @@ function rowsOf(columns) {
 }
 
 function readTasks(columns) {
-  return rowsOf(columns).map((row) => {
-    row.end = row.start + row.wall;
-    row.folded = row.name.toLowerCase();
-    row.stage = row.name.includes(":") ? row.name.slice(0, row.name.indexOf(":")) : row.name;
-    row.change = row.typical && row.outcome === 0 ? row.wall / row.typical : null;
-    row.critical = false;
-    row.lane = -1;
-    return row;
-  });
+  return rowsOf(columns).map(complete);
+}
+
+/** Add what follows from the columns. */
+function complete(task) {
+  task.end = task.start + task.wall;
+  task.folded = task.name.toLowerCase();
+  task.stage = task.name.includes(":") ? task.name.slice(0, task.name.indexOf(":")) : task.name;
+  task.change = task.typical && task.outcome === 0 ? task.wall / task.typical : null;
+  task.critical = false;
+  task.lane = -1;
+  return task;
+}
+
+/** Add what is under way, in the place of what the task may have recorded in this run before. */
+function withRunning(tasks, progress) {
+  if (!progress?.running.length) return tasks;
+  const names = new Set(progress.running.map((each) => each.task));
+  const running = progress.running.map((each) => ({
+    name: each.task, outcome: RUNNING, start: each.start, wall: Math.max(each.wall, 1), queue: 0, cpu: null, rss: null,
+    typical: each.expected, slot: each.slot, attempt: 1, exit: null, signal: null, saved: 0,
+    reason: each.expected ? `running, expected to take ${duration(each.expected)}` : "running", log: null, uncacheable: null,
+  }));
+  const all = [...tasks.filter((task) => !names.has(task.name)), ...running.map(complete)];
+  all.forEach((task, index) => (task.index = index));
+  return all;
 }
 
 function readPoints(trend, runs) {

@@ -63,8 +63,9 @@ function meter(label, ...parts) {
 }
 
 function tiles(report) {
-  const { run, efficiency } = report;
+  const { run, efficiency, progress } = report;
   const made = [durationTile(report)];
+  if (progress) made.push(progressTile(report));
   const asked = run.executed + run.restored + run.skipped + run.failed;
   const parts = ["executed", "restored", "skipped", "failed"].filter((kind) => run[kind]);
   const words = parts.map((kind) => `${run[kind].toLocaleString("en")} ${kind}`).join(", ");
@@ -94,7 +95,8 @@ function tiles(report) {
 
 function durationTile(report) {
   const { run, runs } = report;
-  if (run.wall === null) return tile("Duration", run.state === "running" ? duration(report.elapsed) || "…" : "unknown", "");
+  if (run.state === "running") return tile("Running for", duration(run.elapsed), endOf(report));
+  if (run.wall === null) return tile("Duration", "unknown", "it did not come to its end");
   const before = runs.filter((other) => other.id < run.id && other.exit === 0 && other.wall !== null && other.machine === run.machine);
   // Only runs that had about as much to do say anything about this one.
   const like = before.filter((other) => Math.abs(other.executed - run.executed) <= 0.25 * Math.max(run.executed, 1));
@@ -106,4 +108,16 @@ function durationTile(report) {
     element("span", { class: kind }, change(ratio)),
     ` to the median of ${like.length} runs like it`,
   ]);
+}
+
+function endOf({ progress, generated_at: now }) {
+  if (!progress?.eta_at) return "";
+  return `about ${duration(Math.max(progress.eta_at - now, 0) * 1e6)} to go`;
+}
+
+function progressTile({ progress }) {
+  const { done, total, running } = progress;
+  const share = total ? Math.min(done / total, 1) : 0;
+  return tile("Done", percent(share), `${done.toLocaleString("en")} of ${count(total, "task")}, ${running.length} under way`,
+    meter(`${percent(share)} done`, ["executed", share]));
 }

@@ -185,7 +185,7 @@ function makeTimeline(view) {
     }
   }
 
-  /** The chain that made the run as long as it was: a stripe below its tasks, and lines from one to the next. */
+  /** The chain that made the run as long as it was: a stripe along its tasks, and lines from one to the next. */
   function drawPath(ctx) {
     const { path } = view.report;
     ctx.strokeStyle = colours.critical;
@@ -201,9 +201,11 @@ function makeTimeline(view) {
         ctx.fillRect(x, y + laneHeight - 4, Math.max(xOf(task.end) - x - 1, 2), 4);
       }
       if (previous) {
-        const corner = xOf(previous.end);
-        ctx.moveTo(corner - 1, tops[previous.lane] + laneHeight - 2);
-        ctx.lineTo(xOf(task.start), y + laneHeight - 2);
+        // Along the row until the next one starts (it may have waited for a slot), then over to its row.
+        const x = Math.round(xOf(task.start)) + 0.5;
+        ctx.moveTo(xOf(previous.end) - 1, tops[previous.lane] + laneHeight - 2);
+        ctx.lineTo(x, tops[previous.lane] + laneHeight - 2);
+        ctx.lineTo(x, y + laneHeight - 2);
       }
       previous = task;
     }
@@ -231,10 +233,15 @@ function makeTimeline(view) {
     const most = Math.max(1, ...busy);
     ctx.fillStyle = colours.executed;
     ctx.globalAlpha = 0.45;
+    ctx.beginPath();
+    ctx.moveTo(gutter, OVERVIEW_HEIGHT);
     for (let bin = 0; bin < busy.length; bin++) {
-      const high = (busy[bin] / most) * (OVERVIEW_HEIGHT - 4);
-      ctx.fillRect(gutter + (bin / busy.length) * wide, OVERVIEW_HEIGHT - high, wide / busy.length + 0.5, high);
+      const y = OVERVIEW_HEIGHT - (busy[bin] / most) * (OVERVIEW_HEIGHT - 4);
+      ctx.lineTo(gutter + (bin / busy.length) * wide, y);
+      ctx.lineTo(gutter + ((bin + 1) / busy.length) * wide, y);
     }
+    ctx.lineTo(width, OVERVIEW_HEIGHT);
+    ctx.fill();
     ctx.globalAlpha = 1;
     ctx.fillStyle = colours.muted;
     ctx.font = "12px system-ui, sans-serif";
@@ -396,7 +403,7 @@ function makeTimeline(view) {
 
 function fillLegend(report) {
   const present = [...new Set(report.timed.map((task) => OUTCOMES[task.outcome].kind))];
-  const words = { executed: "executed", restored: "restored from the cache", failed: "failed", other: "cancelled", skipped: "skipped" };
+  const words = { executed: "executed", running: "running", restored: "restored from the cache", failed: "failed", other: "cancelled", skipped: "skipped" };
   const items = present.map((kind) => element("li", {}, element("i", { class: `${kind}-fill` }), words[kind]));
   if (report.path.length) items.push(element("li", {}, element("i", { class: "critical-mark" }), "critical path"));
   fill(byId("timeline-legend"), ...items);
