@@ -184,10 +184,11 @@ class SlaRow:
 
     task: str
     target_s: float
-    wall_ns: int  # in the run
+    run_id: int  # in which it was measured last
+    wall_ns: int  # in that run
     share: float  # of the target
     level: SlaLevel
-    violations: int  # in the window, this run included
+    violations: int  # in the window, that run included
     executions: int  # in the window
 
 

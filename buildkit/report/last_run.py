@@ -7,7 +7,7 @@ read; nothing is measured or decided.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -15,11 +15,12 @@ from typing import Any
 
 from buildkit.core.execution import Decision, Execution, Reason, ReasonKind
 from buildkit.core.humanize import change, duration, printable, size
+from buildkit.report.quantiles import median
 from buildkit.report.tables import Column
 from buildkit.state.history import History
 from buildkit.state.runs import RunRecord
 
-_LEAST_HISTORY = 3  # executions before which a change says more about chance than about the task
+LEAST_HISTORY = 3  # executions before which a change says more about chance than about the task
 
 COLUMNS = (
     Column("Task", shrinks_to=10),
@@ -76,16 +77,20 @@ class TaskRow:
         return self.execution.cost.wall_ns / self.typical_wall_ns
 
 
-def rows_of(history: History, run: RunRecord) -> list[TaskRow]:
-    """Return one row per task of the run, skipped ones included, in the order they started."""
+def rows_of(
+    history: History, run: RunRecord, typical_wall_ns: Mapping[str, int] | None = None
+) -> list[TaskRow]:
+    """Return one row per task of the run, skipped ones included, in the order they started.
+
+    `typical_wall_ns` spares a look at the past where the caller has had one.
+    """
     last_attempts: dict[str, Execution] = {}
     for execution in history.executions_of(run.id):
         known = last_attempts.get(execution.task)
         if known is None or known.attempt <= execution.attempt:
             last_attempts[execution.task] = execution
-    executed = [task for task, last in last_attempts.items() if last.decision is Decision.EXECUTED]
-    earlier = history.earlier_wall_ns(run, executed)
-    rows = [TaskRow(last, _typical(earlier.get(task, ()))) for task, last in last_attempts.items()]
+    typical = _typical(history, run, last_attempts.values()) if typical_wall_ns is None else typical_wall_ns
+    rows = [TaskRow(last, typical.get(task)) for task, last in last_attempts.items()]
     up_to_date = (Reason(ReasonKind.UP_TO_DATE),)
     skipped = (task for task in history.skipped_tasks_of(run.id) if task not in last_attempts)
     rows.extend(TaskRow(Execution(task, Decision.SKIPPED, up_to_date)) for task in skipped)
@@ -159,12 +164,10 @@ def as_json(row: TaskRow) -> dict[str, Any]:
     }
 
 
-def _typical(wall_ns: Sequence[int]) -> int | None:
-    if len(wall_ns) < _LEAST_HISTORY:
-        return None
-    from statistics import median  # brings decimal and random along, which a run does not need
-
-    return round(median(wall_ns))
+def _typical(history: History, run: RunRecord, executions: Iterable[Execution]) -> dict[str, int]:
+    executed = [one.task for one in executions if one.decision is Decision.EXECUTED]
+    earlier = history.earlier_wall_ns(run, executed)
+    return {task: median(wall_ns) for task, wall_ns in earlier.items() if len(wall_ns) >= LEAST_HISTORY}
 
 
 def _why(execution: Execution) -> str:

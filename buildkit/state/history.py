@@ -9,10 +9,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from buildkit.core.errors import UsageError
-from buildkit.core.execution import Decision, Execution
+from buildkit.core.execution import Decision, Execution, Reason
 from buildkit.state import pending, retention, rows
 from buildkit.state.database import storable, transaction
 from buildkit.state.names import Interned
@@ -44,6 +44,37 @@ _SELECT_EXECUTIONS = f"""
     LEFT JOIN texts AS workers ON workers.id = worker_id
     LEFT JOIN texts AS uncacheable ON uncacheable.id = uncacheable_id
 """  # noqa: S608 constants
+
+
+class Point(NamedTuple):
+    """A successful execution, as far as trends are concerned."""
+
+    run_id: int
+    wall_ns: int
+    cpu_ns: int | None
+    rss_bytes: int | None
+    beside: float | None  # see Execution
+
+
+class Day(NamedTuple):
+    """The totals of a day (UTC, counted from 1970-01-01) on one class of machine."""
+
+    day: int
+    machine: str  # "" where it is not known
+    runs: int
+    wall_ns: int
+    task_ns: int
+    executed: int
+    bytes_stored: int
+
+
+class Accepted(NamedTuple):
+    """A person's word that the level of a task is right as it is."""
+
+    task: str
+    reason: str
+    at: float  # Unix seconds
+    run_id: int  # the last run before
 
 
 class History:
@@ -235,6 +266,75 @@ class History:
         """Return what the run recorded of its tasks, skipped ones excepted, in the order they started."""
         query = f"{_SELECT_EXECUTIONS} WHERE executions.run_id = ? ORDER BY started_ns, task_id"
         return [rows.execution(row) for row in _mappings(self._connection.execute(query, [run_id]))]
+
+    def samples(self, first: int, last: int) -> Iterator[tuple[Any, ...]]:
+        """Yield what was executed, restored or failed in the runs from `first` to `last`, by run.
+
+        A row is (task id, run id, decision code, wall_ns, rss_bytes, key bits, target in ms, id of the
+        reasons' text, exit code, signal, cacheable): a report reads tens of thousands, and records would
+        take longer than all the rest of it.
+        """
+        return self._connection.execute(
+            "SELECT task_id, run_id, decision, wall_ns, rss_bytes, key_bits, sla_ms, reasons_id, exit_code, "
+            "signal, cacheable FROM executions WHERE run_id BETWEEN ? AND ?",
+            [first, last],
+        )
+
+    def days(self) -> list[Day]:
+        """Return the totals of the days that are over, oldest first; one for each class of machine."""
+        return [
+            Day._make(row)
+            for row in self._connection.execute(
+                "SELECT day, text, runs, wall_ns, task_ns, executed, bytes_stored FROM daily_runs "
+                "JOIN texts ON texts.id = machine_id ORDER BY day, text"
+            )
+        ]
+
+    def task_days(self, first: int, last: int, machine: str | None) -> list[tuple[int, str, int]]:
+        """Return (day, task, median wall_ns) of what was executed from day `first` to `last`, by day."""
+        cursor = self._connection.execute(
+            "SELECT day, name, median_wall_ns FROM daily_tasks JOIN tasks ON tasks.id = task_id "
+            "WHERE day BETWEEN ? AND ? AND executed > 0 "
+            "AND machine_id = (SELECT id FROM texts WHERE text = ?) ORDER BY day",
+            [first, last, machine or ""],
+        )
+        return list(cursor)
+
+    def points(self, task: str, last: int, limit: int) -> list[Point]:
+        """Return the last `limit` successful executions of a task up to run `last`, oldest first."""
+        number = self._tasks.find([task]).get(task)
+        cursor = self._connection.execute(
+            "SELECT run_id, wall_ns, user_ns + system_ns, rss_bytes, beside_milli / 1000.0 FROM executions "
+            "WHERE task_id = ? AND run_id <= ? AND decision = ? ORDER BY run_id DESC LIMIT ?",
+            [number, last, DECISION_CODES[Decision.EXECUTED], limit],
+        )
+        return [Point._make(row) for row in cursor][::-1]
+
+    def accept(self, accepted: Accepted) -> None:
+        """Record that a person takes the present level of a task for the right one."""
+        with self._writing():
+            self._connection.execute(
+                "INSERT INTO accepted (task, reason, at, run_id) VALUES (?, ?, ?, ?)",
+                (storable(accepted.task), storable(accepted.reason), accepted.at, accepted.run_id),
+            )
+
+    def accepted(self) -> list[Accepted]:
+        """Return what was accepted, oldest first."""
+        rows_of_table = self._connection.execute("SELECT task, reason, at, run_id FROM accepted ORDER BY id")
+        return [Accepted(*row) for row in rows_of_table]
+
+    def task_names(self) -> dict[int, str]:
+        """Return the names of all tasks by id."""
+        return dict(self._connection.execute("SELECT id, name FROM tasks"))
+
+    def reasons_texts(self, ids: Collection[int]) -> dict[int, tuple[Reason, ...]]:
+        """Return the reasons that are kept under these ids of texts."""
+        found = {}
+        for id_ in ids:
+            row = self._connection.execute("SELECT text FROM texts WHERE id = ?", [id_]).fetchone()
+            if row is not None:
+                found[id_] = rows.reasons_from_text(row[0])
+        return found
 
     def skipped_tasks_of(self, run_id: int) -> list[str]:
         """Return the names of the tasks that the run skipped, in the order of their ids."""
