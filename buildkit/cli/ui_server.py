@@ -129,13 +129,13 @@ class _Handler(BaseHTTPRequestHandler):
             stack.callback(self.server.followers.release)
             stack.enter_context(contextlib.suppress(OSError))
             self.close_connection = True
+            seen = self.server.version()  # before the first word: what changes after it is told
             self._head(HTTPStatus.OK, "text/event-stream", None)
             self.wfile.write(b"retry: 1000\n\n")
-            self._follow()
+            self._follow(seen)
         return None
 
-    def _follow(self) -> None:
-        seen = self.server.version()
+    def _follow(self, seen: object) -> None:
         silent_s = 0.0
         while not self.server.stopping.wait(_LOOK_EVERY_S):
             now = self.server.version()

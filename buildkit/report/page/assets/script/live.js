@@ -45,6 +45,6 @@ function followServer(view) {
 
   const source = new EventSource("events");
   source.addEventListener("changed", ask);
-  source.addEventListener("open", tell);
+  source.addEventListener("open", ask); // what changed since this page was made, or while nobody was there
   source.addEventListener("error", () => say("lost", "not connected"));
 }
