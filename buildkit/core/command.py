@@ -6,11 +6,13 @@ every POSIX shell; what cannot be known makes the text opaque. Words are read in
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from buildkit.core.shellparse import parse
+from buildkit.core.shellparse import parse, script_of
 
 _PLAIN = r"[A-Za-z0-9_./,:@+\-]"
 # A first word with `=` may be an assignment, and one with `%` or `^` a job or old pipe symbol.
@@ -56,13 +58,15 @@ class CommandAnalysis:
     remain for the caller: a program that is not found is exit code 127, one that cannot be executed 126,
     and a script without a shebang, ENOEXEC, is run by `sh`.) `programs`: first words of simple commands,
     as written; one that starts with `$` is a variable to be resolved. `variables`: what it reads from the
-    environment. `opaque`: why `programs` may be incomplete, or None when it is complete.
+    environment. `scripts`: files that interpreters are told to run. `opaque`: why `programs` may be
+    incomplete, or None when it is complete.
     """
 
     argv: tuple[str, ...] | None
     programs: tuple[str, ...]
     variables: tuple[str, ...]
     opaque: str | None
+    scripts: tuple[str, ...] = ()
 
 
 def needs_shell_builtin(word: str) -> bool:
@@ -76,7 +80,7 @@ def analyze(text: str) -> CommandAnalysis:
         argv = text.split()
         first = argv[0]
         if first not in _SHELL_ONLY and first.rpartition("/")[2] not in _LAUNCHERS:
-            return CommandAnalysis((*argv,), (first,), (), None)
+            return CommandAnalysis((*argv,), (first,), (), None, scripts_of(argv))
     return _analyze_shell_text(text)
 
 
@@ -84,7 +88,23 @@ def analyze(text: str) -> CommandAnalysis:
 def _analyze_shell_text(text: str) -> CommandAnalysis:
     argv = _quoted_words(text)
     parsed = parse(text)
-    return CommandAnalysis(argv, parsed.programs, parsed.variables, parsed.opaque)
+    return CommandAnalysis(argv, parsed.programs, parsed.variables, parsed.opaque, parsed.scripts)
+
+
+def scripts_of(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the file that an interpreter is told to run by these words, as a path with a slash."""
+    script = script_of(words)
+    if script is None:
+        return ()
+    path = os.path.normpath(script)
+    return (path if "/" in path else f"./{path}",)
+
+
+def seen_from(names: Iterable[str], directory: str | None) -> list[str]:
+    """Return names of programs as the project sees them, for a command that runs in `directory`."""
+    if directory is None:
+        return list(names)
+    return [os.path.normpath(os.path.join(directory, name)) if "/" in name else name for name in names]
 
 
 def _quoted_words(text: str) -> tuple[str, ...] | None:

@@ -8,6 +8,7 @@ comments changes nothing. Which objects the names stand for is decided in `pyrea
 from __future__ import annotations
 
 import opcode
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +34,10 @@ _OTHER_NAME_OPS = _CHAIN_OPS | {
     for name in ("STORE_ATTR", "DELETE_ATTR", "IMPORT_NAME", "IMPORT_FROM", "LOAD_SUPER_ATTR", "STORE_NAME")
     if name in _OP
 }
+_ENVIRONMENT_NAMES = frozenset({"environ", "getenv"})
+_DYNAMIC_IMPORTS = frozenset({"import_module", "__import__"})
+_MODULE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+_BETWEEN = frozenset({"LOAD_ATTR", "LOAD_METHOD", "PUSH_NULL"})
 _CO_OPTIMIZED = 0x1  # set for functions, not for class bodies and modules
 # What the compiler stores in a class body and what says nothing about behaviour.
 _CLASS_NOISE = frozenset({"__doc__", "__qualname__", "__firstlineno__"})
@@ -62,6 +67,8 @@ class CodeFacts:
     digest: str
     globals: tuple[GlobalName, ...]
     imports: tuple[ImportedName, ...]
+    variables: tuple[str, ...] = ()  # of the environment, where the code spells their names out
+    named: tuple[str, ...] = ()  # texts that may be names of modules, where it imports by computed name
 
 
 def read_code(code: CodeType) -> CodeFacts:
@@ -69,7 +76,51 @@ def read_code(code: CodeType) -> CodeFacts:
     globals_: dict[GlobalName, None] = {}
     imports: dict[ImportedName, None] = {}
     text = _read(code, globals_, imports)
-    return CodeFacts(digest_encoding(text), tuple(globals_), tuple(imports))
+    variables: dict[str, None] = {}
+    named: dict[str, None] = {}
+    _read_names(code, variables, named)
+    return CodeFacts(
+        digest_encoding(text), tuple(globals_), tuple(imports), tuple(sorted(variables)), tuple(named)
+    )
+
+
+def _read_names(code: CodeType, variables: dict[str, None], named: dict[str, None]) -> None:
+    """Collect variables of the environment and names of modules that the code spells out."""
+    mentioned = set(code.co_names)
+    if mentioned & _ENVIRONMENT_NAMES:
+        instructions = list(_instructions(code))
+        for position, instruction in enumerate(instructions):
+            if instruction.op in _NAME_OPS and _name_of(code, instruction) in _ENVIRONMENT_NAMES:
+                name = _constant_beside(code, instructions, position)
+                if name is not None:
+                    variables[name] = None
+    if mentioned & _DYNAMIC_IMPORTS:
+        named.update(
+            (value, None)
+            for value in code.co_consts
+            if isinstance(value, str) and _MODULE_NAME.fullmatch(value)
+        )
+    for value in code.co_consts:
+        if isinstance(value, CodeType):
+            _read_names(value, variables, named)
+
+
+def _constant_beside(code: CodeType, instructions: list[_Instruction], position: int) -> str | None:
+    """Return the name in `environ["X"]`, `environ.get("X")`, `getenv("X")` or `"X" in environ`."""
+    after = position + 1
+    while after < len(instructions) and opcode.opname[instructions[after].op] in _BETWEEN:
+        after += 1
+    if after >= len(instructions):
+        return None
+    before = position - 1
+    if opcode.opname[instructions[after].op] == "CONTAINS_OP":
+        while before >= 0 and instructions[before].op in _NAME_OPS:
+            before -= 1  # `os` of `os.environ`
+        after = before
+    if after < 0 or instructions[after].op != _LOAD_CONST:
+        return None
+    value = code.co_consts[instructions[after].arg]
+    return value if isinstance(value, str) and value else None
 
 
 @dataclass(frozen=True, slots=True)

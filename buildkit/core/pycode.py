@@ -1,10 +1,10 @@
 """The digest of what a Python callable's behaviour depends on, as lines of an action key.
 
 Followed are the code itself, defaults, closures, arguments, and every function, class, constant and
-module of the project that they reach. Not followed: files that the function opens, the environment
-variables that it reads, programs that it starts. What cannot be put into a key soundly is said, with
-the path to it. Each name is read once a run: a constant that changes during the run keeps its first
-value here.
+module of the project that they reach, and the environment variables that they read by name. Not
+followed: files that the function opens, programs that it starts. What cannot be put into a key soundly
+is said, with the path to it. Each name is read once a run: a constant that changes during the run keeps
+its first value here.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FunctionType, MethodType, ModuleType
 
 from buildkit.core.digest import digest_file, digest_text
-from buildkit.core.pybytecode import CodeFacts, ImportedName
+from buildkit.core.pybytecode import CodeFacts
 from buildkit.core.pyobject import ObjectEncoder
 from buildkit.core.pyorigin import Origin, Origins, distributions_digest, namespace_of
 from buildkit.core.pyreach import Reach, Target, Unit, Units
@@ -39,6 +39,7 @@ class CodeFingerprint:
 
     components: tuple[CodeComponent, ...]
     unsound: str | None
+    environment: tuple[str, ...] = ()  # variables that the code reads by name, sorted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +52,7 @@ class _Node:
     sites: frozenset[str]
     reads_variables: bool
     unstable: str | None
+    environment: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +62,7 @@ class _Closure:
     components: tuple[CodeComponent, ...]
     reads_variables: bool
     unsound: str | None
+    environment: frozenset[str]
     held: tuple[object, ...]  # the starting points: their ids are the key of the memo
 
 
@@ -104,7 +107,7 @@ class CodeFingerprinter:
         lines.extend(closure.components)
         if closure.reads_variables:
             lines.append(self._command_line_variables())
-        return CodeFingerprint(_merged(lines), unsound or closure.unsound)
+        return CodeFingerprint(_merged(lines), unsound or closure.unsound, tuple(sorted(closure.environment)))
 
     def _closure(self, name: str, reaches: list[Reach]) -> _Closure:
         """Return all that is reached, by name, breadth first; remembered for equal starting points."""
@@ -128,6 +131,7 @@ class CodeFingerprinter:
         components: list[CodeComponent] = []
         reads = any(reach.reads_variables for reach in reaches)
         unsound = next((reach.unsound for reach in reaches if reach.unsound), None)
+        environment: set[str] = set()
         seen: set[tuple[str, int]] = set()
         queue = [(name, target) for target in targets]
         todo = [(name, unit) for unit in units]
@@ -135,6 +139,7 @@ class CodeFingerprinter:
         while True:
             for user, unit in todo:
                 sites |= unit.sites
+                environment |= unit.environment
                 reads = reads or unit.reads_variables
                 unsound = unsound or unit.unsound
                 queue += [(user, target) for target in unit.targets]
@@ -152,6 +157,7 @@ class CodeFingerprinter:
                 unsound = _unstable_message(user, target, node.unstable)
             components.append(node.component)
             sites |= node.sites
+            environment |= node.environment
             reads = reads or node.reads_variables
             shown = target.name.removesuffix(" (constant)")
             todo = [(shown, unit) for unit in node.units]
@@ -159,7 +165,7 @@ class CodeFingerprinter:
         if sites:
             components.append(self._distributions(sites))
         held = (*units, *(target.value for target in targets))
-        return _Closure(tuple(components), reads, unsound, held)
+        return _Closure(tuple(components), reads, unsound, frozenset(environment), held)
 
     def _node(self, target: Target) -> _Node:
         key = (target.name, id(target.value) if not target.whole_module else 0)
@@ -199,20 +205,22 @@ class CodeFingerprinter:
         except OSError as error:
             what = f"a source file that cannot be read ({error.strerror})"
             return _node(CodeComponent(label, digest_text("unreadable")), reach, what)
+        environment: frozenset[str] = frozenset()
         if place.file.endswith(".py"):
             package = name if place.file.endswith("__init__.py") else name.rpartition(".")[0]
             namespace = {"__name__": name, "__package__": package}
-            for item in self._source_imports(place.file):
+            facts = self._source_facts(place.file)
+            for item in facts.imports:
                 self._units.imported(item, namespace, reach, name)
-        return _node(CodeComponent(label, digest), reach, None)
+            environment = frozenset(facts.variables)
+        return replace(_node(CodeComponent(label, digest), reach, None), environment=environment)
 
-    def _source_imports(self, file: str) -> tuple[ImportedName, ...]:
+    def _source_facts(self, file: str) -> CodeFacts:
         try:
             with open(file, "rb") as stream:
-                facts: CodeFacts = self._units.facts(compile(stream.read(), file, "exec", dont_inherit=True))
+                return self._units.facts(compile(stream.read(), file, "exec", dont_inherit=True))
         except (OSError, SyntaxError, ValueError, RecursionError):
-            return ()  # its digest still counts; it cannot be imported
-        return facts.imports
+            return CodeFacts("", (), ())  # its digest still counts; it cannot be imported
 
     def _values_node(self, label: str, module: ModuleType) -> _Node:
         """Read the data that loading a module left in it; how the rest was made, its source says."""

@@ -43,6 +43,7 @@ class Unit:
     sites: frozenset[str]  # directories of installed distributions
     reads_variables: bool  # calls doit.get_var
     unsound: str | None
+    environment: frozenset[str] = frozenset()  # variables that it reads by name
 
 
 @dataclass(slots=True)
@@ -96,6 +97,10 @@ class Units:
         name = code_name(code, namespace)
         bindings = [self._global(item, namespace, reach, name) for item in facts.globals]
         bindings += [self.imported(item, namespace, reach, name) for item in facts.imports]
+        for module in facts.named:
+            place = self._origins.find(module)
+            if place is not None and place.origin is Origin.PROJECT:
+                reach.add_module(module)
         text = facts.digest + "\n" + "\n".join(sorted(set(bindings)))
         return Unit(
             name,
@@ -104,6 +109,7 @@ class Units:
             frozenset(reach.sites),
             reach.reads_variables,
             reach.unsound,
+            frozenset(facts.variables),
         )
 
     def _global(self, item: GlobalName, namespace: dict[str, object], reach: Reach, user: str) -> str:

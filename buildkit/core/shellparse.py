@@ -7,7 +7,9 @@ calls a text opaque rather than miss a program.
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from buildkit.core.shellwords import Expansion, Lexer, Operator, UnclearError, Word
@@ -65,6 +67,10 @@ _LAUNCHERS: dict[str, tuple[frozenset[str], frozenset[str], int]] = {
         0,
     ),
 }
+_INTERPRETER = re.compile(r"(?:python|pypy)[0-9.]*|perl|ruby|nodejs?|Rscript|php|lua")
+# Options of interpreters after which no script follows, and options that take the next word.
+_NO_SCRIPT = frozenset({"-c", "-m", "-e", "-E", "-p", "-r", "--eval", "--print"})
+_INTERPRETER_VALUED = frozenset({"-W", "-X", "-I"})
 _ATTACHED = re.compile(r"-[a-zA-Z][A-Za-z0-9./{}%_\\]+|--[a-z-]+=.*")
 _UNFOLLOWED = frozenset({"busybox", "parallel", "ssh", "chroot", "flock", "strace", "watch", "script", "su"})
 _EXECUTORS = frozenset({"-exec", "-execdir", "-ok", "-okdir"})
@@ -77,6 +83,7 @@ class ParsedText:
     programs: tuple[str, ...]
     variables: tuple[str, ...]
     opaque: str | None
+    scripts: tuple[str, ...] = ()  # files that interpreters are told to run, as paths with a slash
 
 
 @dataclass(slots=True)
@@ -84,15 +91,23 @@ class _Found:
     """What all parts of one text have in common."""
 
     programs: dict[str, None] = field(default_factory=dict)
+    scripts: dict[str, None] = field(default_factory=dict)
     variables: set[str] = field(default_factory=set)
     assigned: set[str] = field(default_factory=set)
     functions: set[str] = field(default_factory=set)
     opaque: str | None = None
     moved: bool = False  # `cd` came before: relative names of programs start elsewhere
+    directory: str | None = ""  # where they start, if that is certain
 
     def unclear(self, reason: str) -> None:
         """Keep the first reason."""
         self.opaque = self.opaque or reason
+
+    def script(self, name: str) -> None:
+        """Note a file that is run, where it is certain which one that is."""
+        if self.directory is not None or name.startswith("/"):
+            path = os.path.normpath(os.path.join(self.directory or "", name))
+            self.scripts[path if "/" in path else f"./{path}"] = None
 
     def read(self, name: str) -> None:
         """Note a variable that is expanded."""
@@ -104,7 +119,21 @@ def parse(text: str) -> ParsedText:
     """Return what is known of a shell text; a text that is not clear is opaque, never an error."""
     found = _Found()
     _parse_part(text, found, 0)
-    return ParsedText(tuple(found.programs), tuple(sorted(found.variables)), found.opaque)
+    return ParsedText(
+        tuple(found.programs), tuple(sorted(found.variables)), found.opaque, tuple(found.scripts)
+    )
+
+
+def script_of(words: Sequence[str]) -> str | None:
+    """Return the file that an interpreter is told to run by these words, or None."""
+    if not words or not _INTERPRETER.fullmatch(words[0].rpartition("/")[2]):
+        return None
+    index = 1
+    while index < len(words) and words[index].startswith("-"):
+        if words[index] in _NO_SCRIPT:
+            return None
+        index += 2 if words[index] in _INTERPRETER_VALUED else 1
+    return words[index] if index < len(words) and words[index] else None
 
 
 def _parse_part(text: str, found: _Found, depth: int) -> None:
@@ -376,6 +405,7 @@ class _Simple:
             return
         if "/" in name and not name.startswith("/") and self._found.moved:
             self._found.unclear(f"'{name}' after 'cd'")
+            self._found.script(name)
         self._launch(name.rpartition("/")[2], start)
 
     def _is_unknown(self, word: Word) -> bool:
@@ -395,15 +425,20 @@ class _Simple:
         return True
 
     def _builtin(self, name: str, start: int) -> None:
-        if name in ("cd", "chdir", "pushd", "popd"):
-            self._found.moved = True
         arguments = self._words[start + 1 :]
+        if name in ("cd", "chdir", "pushd", "popd"):
+            certain = name == "cd" and not self._found.moved and len(arguments) == 1 and not self._depth
+            plain = certain and arguments[0].expansion is Expansion.NONE
+            self._found.directory = arguments[0].text if plain and arguments[0].text[:1] != "-" else None
+            self._found.moved = True
         setters = name in _DECLARERS or name in ("read", "unset", "getopts", "printf")
         if setters and any("PATH" in (word.assigns, word.text) for word in arguments):
             self._found.unclear("it changes PATH")
 
     def _launch(self, name: str, start: int) -> None:
-        if name in _SHELLS:
+        if _INTERPRETER.fullmatch(name):
+            self._interpreter(name, start)
+        elif name in _SHELLS:
             self._shell(start)
         elif name == "find":
             for index in range(start + 1, len(self._words)):
@@ -441,6 +476,15 @@ class _Simple:
             index += 1
         self.analyze(index + operands, launched=name not in ("time", "command"))
 
+    def _interpreter(self, name: str, start: int) -> None:
+        words = self._words[start + 1 :]
+        known = next(
+            (at for at, word in enumerate(words) if word.expansion is not Expansion.NONE), len(words)
+        )
+        script = script_of([name, *(word.text for word in words[:known])])
+        if script is not None:
+            self._found.script(script)
+
     def _shell(self, start: int) -> None:
         """Read the text that a shell is given; one that reads commands from its input is opaque."""
         for index in range(start + 1, len(self._words)):
@@ -456,7 +500,9 @@ class _Simple:
                     _parse_part(inner.text, self._found, self._depth + 1)
                 return
             if not word.text.startswith(("-", "+")):
-                return  # a script: an input of the task, like any file that a program reads
+                if word.expansion is Expansion.NONE:
+                    self._found.script(word.text)
+                return
             if word.text not in ("-e", "-u", "-x", "-eu", "-ex", "-eux", "-f"):
                 break
         self._found.unclear("a shell that reads commands from its input")

@@ -64,7 +64,7 @@ class ToolResolver:
             return None
         if "/" in name:
             path = os.path.join(self._cwd, name)
-            return path if _is_executable(path) else None
+            return path if os.path.isfile(path) else None  # a script of an interpreter need not be executable
         return next(filter(_is_executable, (os.path.join(folder, name) for folder in self._folders)), None)
 
     def _digest(self, path: str, users: tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 
-from buildkit.core.command import analyze
+from buildkit.core.command import analyze, seen_from
 from buildkit.core.plan import CommandAction, Task
 from buildkit.engine.job import Command
 
@@ -50,7 +50,7 @@ def analyzed(task: Task, getargs: Mapping[str, object]) -> Task:
             programs[text] = None
             continue
         analysis = analyze(text)
-        programs.update(dict.fromkeys(analysis.programs))
+        programs.update(dict.fromkeys(seen_from((*analysis.programs, *analysis.scripts), action.cwd)))
         environment.update(dict.fromkeys(analysis.variables))
         if analysis.opaque:
             reasons[f"its programs are not known: {analysis.opaque}"] = None

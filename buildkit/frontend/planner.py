@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import PurePath
 from typing import Any
 
@@ -28,6 +28,7 @@ from buildkit.frontend.checks import describe_checks
 
 _INTERACTIVE = (LongRunning, Interactive, PythonInteractiveAction)
 _COMMAND_OPTIONS = frozenset({"cwd", "env"})
+_SCRIPT = "script:"  # ahead of the scripts among the programs that are being collected
 _PLAIN = (str, int, float, bool, list, type(None))
 _NO_PARTS: tuple[Component, ...] = (("platform", f"{sys.platform} {platform.machine()}"),)
 
@@ -150,7 +151,7 @@ class Planner:
             options=tuple((name, json.dumps(value)) for name, value in options.items()) if actions else (),
             parts=tuple(sorted(parts)),
             environment=tuple(sorted(environment)),
-            programs=tuple(sorted(programs)),
+            programs=_resolved_names(programs, task.file_dep),
             capture=capture,
             uncacheable="; ".join(reasons) or None,
             uses_changed=uses_changed,
@@ -253,14 +254,14 @@ class Planner:
                 if self._environ.get(name) != value:
                     parts.append((f"env:{name} (given)", secret_digest(value)))
         if action.text is None:
-            programs[action.words[0]] = None
+            _note_words(action.words, action.cwd, programs)
             return
         if action.expansion:
             return  # the judge analyses it when the values in it are known
         if not action.shell:
             programs[action.text] = None
             return
-        _note_text(action.text, environment, programs, reasons)
+        _note_text(action.text, action.cwd, environment, programs, reasons)
 
     def _hosted(
         self,
@@ -278,13 +279,15 @@ class Planner:
             if isinstance(action, _INTERACTIVE):
                 reasons.append("it is interactive")
             if isinstance(action, PythonAction):
-                self._code_of(action.py_callable, action.args, action.kwargs, label, parts, reasons)
+                self._code_of(
+                    action.py_callable, action.args, action.kwargs, label, parts, environment, reasons
+                )
                 if _names_changed(action.py_callable):
                     programs["hosted:changed"] = None
             elif isinstance(action, CmdAction):
                 self._hosted_command(action, task, options, label, parts, environment, programs, reasons)
             else:
-                self._code_of(type(action).execute, (), {}, label, parts, reasons)
+                self._code_of(type(action).execute, (), {}, label, parts, environment, reasons)
                 reasons.append(f"it has an action of the type {type(action).__name__}")
         return list(dict.fromkeys(reasons))
 
@@ -307,15 +310,16 @@ class Planner:
             if filled is not None and not filled.expansion:
                 self._analyse(filled, environment, programs, parts, reasons)
             else:
-                _note_text(raw, environment, programs, reasons)
+                _note_text(raw, None, environment, programs, reasons)
             if "changed" in raw:
                 programs["hosted:changed"] = None
         elif isinstance(raw, list):
             parts.append(("command:" + label, json.dumps([str(word) for word in raw])))
-            programs[str(raw[0])] = None
+            cwd = action.pkwargs.get("cwd")
+            _note_words([str(word) for word in raw], None if cwd is None else str(cwd), programs)
         else:
             function, args, kwargs = raw if isinstance(raw, tuple) else (raw, (), {})
-            self._code_of(function, args, kwargs, label, parts, reasons)
+            self._code_of(function, args, kwargs, label, parts, environment, reasons)
             reasons.append("its command is made by a function, so its tools are not known before it runs")
         for name, value in sorted(action.pkwargs.items()):
             if name == "env" and _is_environment(value):
@@ -329,7 +333,7 @@ class Planner:
         if type(action) is not CmdAction:
             parts.append((f"command:{label} type", type(action).__name__))
             if not isinstance(action, _INTERACTIVE):
-                self._code_of(type(action).execute, (), {}, label, parts, reasons)
+                self._code_of(type(action).execute, (), {}, label, parts, environment, reasons)
 
     def _code_of(
         self,
@@ -338,9 +342,11 @@ class Planner:
         kwargs: Mapping[str, Any],
         label: str,
         parts: list[Component],
+        environment: dict[str, None],
         reasons: list[str],
     ) -> None:
         found = self._code.fingerprint(function, args, kwargs)
+        environment.update(dict.fromkeys(found.environment))
         suffix = "" if label == "1" else f" ({label})"
         parts.extend((f"code:{one.name}{suffix}", one.digest) for one in found.components)
         if found.unsound:
@@ -371,12 +377,33 @@ def expand(text: str, expansion: str, values: Mapping[str, Any]) -> str:
     return text
 
 
+def _note_words(words: Sequence[str], cwd: str | None, programs: dict[str, None]) -> None:
+    """Note the program of a command that no shell sees, and the script that it is told to run."""
+    programs.update(dict.fromkeys(command_text.seen_from(words[:1], cwd)))
+    scripts = command_text.seen_from(command_text.scripts_of(words), cwd)
+    programs.update((_SCRIPT + name, None) for name in scripts)
+
+
+def _resolved_names(programs: Iterable[str], inputs: Set[str]) -> tuple[str, ...]:
+    """Return all programs and scripts; a script that is an input counts as one already."""
+    names = {name for name in programs if not name.startswith(_SCRIPT)}
+    scripts = {name.removeprefix(_SCRIPT) for name in programs if name.startswith(_SCRIPT)}
+    known = {path if "/" in path else f"./{path}" for path in inputs} if scripts else set()
+    return tuple(sorted(names | (scripts - known)))
+
+
 def _note_text(
-    text: str, environment: dict[str, None], programs: dict[str, None], reasons: list[str]
+    text: str,
+    cwd: str | None,
+    environment: dict[str, None],
+    programs: dict[str, None],
+    reasons: list[str],
 ) -> None:
     """Note what a command line for the shell depends on; what cannot be told makes it uncacheable."""
     analysis = command_text.analyze(text)
-    programs.update(dict.fromkeys(analysis.programs))
+    programs.update(dict.fromkeys(command_text.seen_from(analysis.programs, cwd)))
+    scripts = command_text.seen_from(analysis.scripts, cwd)
+    programs.update((_SCRIPT + name, None) for name in scripts)
     environment.update(dict.fromkeys(analysis.variables))
     if analysis.opaque:
         reasons.append(f"its programs are not known: {analysis.opaque}")
