@@ -16,6 +16,7 @@ from typing import Any
 
 from doit.cmd_base import Command
 
+from buildkit.cli.html import OPTION_HTML, write_html
 from buildkit.cli.output import print_error, print_result, terminal_width
 from buildkit.core.errors import BuildkitError, ExitCode, StateError, UsageError, did_you_mean
 from buildkit.core.humanize import plural, printable
@@ -64,6 +65,7 @@ _OPTIONS = (
         "help": "what the tasks are sorted by",
     },
     {"name": "json", "long": "json", "type": bool, "default": False, "help": "print all numbers as JSON"},
+    OPTION_HTML,
     {
         # Named as doit's loader names it, so that `doit --dir X report` means the same.
         "name": "cwdPath",
@@ -107,7 +109,7 @@ class Report(Command):  # type: ignore[misc]  # doit has no type hints
 
     name = "report"
     doc_purpose = "show what the last run did: outcome, reason, time, memory and change of each task"
-    doc_usage = "[--run RUN] [--task GLOB] [--limit N | --all] [--sort KEY] [--json]"
+    doc_usage = "[--run RUN] [--task GLOB] [--limit N | --all] [--sort KEY] [--json] [--html FILE]"
     doc_description = None
     cmd_options = _OPTIONS
 
@@ -115,6 +117,8 @@ class Report(Command):  # type: ignore[misc]  # doit has no type hints
         """Print the report and return the exit code."""
         try:
             request = Request.of(opt_values, pos_args)
+            if opt_values["html"] is not None:
+                return write_html(_project_of(opt_values), opt_values)
             print_result(report(_project_of(opt_values), request))
         except BuildkitError as error:
             print_error(error)
