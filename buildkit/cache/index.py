@@ -124,16 +124,22 @@ class Index:
         row = self._connection.execute(_SELECT, (key,)).fetchone()
         if row is None:
             return None
-        body, checksum, used_at = row
-        result = None
-        if isinstance(body, bytes) and _checksum(key, body) == checksum:
-            result = decode_result(body)
+        result = _sound_result(key, row)
         if result is None:
             self.delete([key])
             return None
+        used_at = row[2]
         if not isinstance(used_at, int) or abs(now_s - used_at) >= _USED_GRAIN_S:
             self._uses[key] = int(now_s)
         return result
+
+    def peek(self, key: Digest) -> ActionResult | None:
+        """Return the result under `key`, or `None`; changes nothing, not even when it was used."""
+        pending = self._puts.get(key)
+        if pending is not None:
+            return decode_result(pending[3])
+        row = self._connection.execute(_SELECT, (key,)).fetchone()
+        return None if row is None else _sound_result(key, row)
 
     def blobs_of(self, keys: Iterable[Digest]) -> dict[Digest, tuple[Digest, ...]]:
         """Return which blobs the results need, of those of the keys that have one; marks nothing as used."""
@@ -377,6 +383,12 @@ def _create(connection: sqlite3.Connection) -> None:
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
+
+
+def _sound_result(key: str, row: tuple[object, ...]) -> ActionResult | None:
+    """Return the result in a row of `_SELECT`, `None` where the row is damaged."""
+    body, checksum = row[:2]
+    return decode_result(body) if isinstance(body, bytes) and _checksum(key, body) == checksum else None
 
 
 def _checksum(key: str, body: bytes) -> str:

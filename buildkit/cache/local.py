@@ -30,7 +30,7 @@ from buildkit.cache.index import (
 )
 from buildkit.cache.lock import FileLock
 from buildkit.cache.restore import Restored, restore
-from buildkit.cache.result import ActionResult
+from buildkit.cache.result import ActionResult, blob_digests
 from buildkit.cache.scratch import Scratch, make_private_directories
 from buildkit.cache.trouble import Trouble
 from buildkit.core.digest import XXH3, Digest, digest_bytes
@@ -162,6 +162,25 @@ class LocalCache:
         if self._index is None:
             self._early_misses += 1
         return found
+
+    def foresee(self, keys: Iterable[Digest]) -> ActionResult | None:
+        """Return what would be restored if one of the keys were asked for in a build; `None`: nothing.
+
+        Nothing is changed, not even what was used when. The bytes of the blobs are not read.
+        """
+
+        def foresee(index: Index) -> ActionResult | None:
+            for key in keys:
+                result = index.peek(key)
+                if result is not None:
+                    return result if all(map(self._store.contains, blob_digests(result))) else None
+            return None
+
+        return self._ask(foresee)
+
+    def is_empty(self) -> bool:
+        """Return whether nothing can be restored from it, whatever the key."""
+        return bool(self._ask(lambda index: index.oldest_use() is None)) or self._index is None
 
     def has_many(self, keys: Iterable[Digest]) -> set[Digest]:
         """Return those of the keys that have a result whose blobs are all there; their bytes are not read.

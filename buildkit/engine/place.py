@@ -47,3 +47,9 @@ def names_a_place(texts: tuple[str, ...], names: tuple[bytes, ...]) -> bool:
 def is_bound(task: Task) -> bool:
     """Return whether the key of a task says too little to be good in another project."""
     return not task.inputs
+
+
+def lookup_keys(task: Task, key: ActionKey, root: str) -> tuple[Digest, ...]:
+    """Return the keys under which a result of the task is good in the project at `root`, best first."""
+    here = place_key(key, root)
+    return (here,) if is_bound(task) else (Digest(key), here)

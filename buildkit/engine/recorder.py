@@ -24,7 +24,7 @@ from buildkit.core.plan import Plan, Task
 from buildkit.engine.judge import Judgement, encode_components
 from buildkit.engine.log import TaskLog
 from buildkit.engine.outputs import decode_outputs, encode_outputs
-from buildkit.engine.place import is_bound, names_a_place, names_of_place, place_key
+from buildkit.engine.place import is_bound, lookup_keys, names_a_place, names_of_place, place_key
 from buildkit.engine.values import ValueTable
 from buildkit.state.traces import FAILED, OK, TraceRow, TraceStore
 
@@ -285,8 +285,7 @@ class Recorder:
         if self._cache is None or task.uncacheable is not None or not judgement.cacheable:
             return None
         assert judgement.key is not None  # noqa: S101 - or it would not be cacheable
-        here = place_key(judgement.key, self._root)
-        found = self._cache.get_first((here,) if is_bound(task) else (Digest(judgement.key), here))
+        found = self._cache.get_first(lookup_keys(task, judgement.key, self._root))
         if found is None:
             return None
         key, result = found

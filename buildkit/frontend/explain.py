@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from buildkit.core.decide import Course, Facts, RecordStatus, decide
 from buildkit.core.difference import Difference, differences, parts_of
-from buildkit.core.digest import Digest
 from buildkit.core.errors import PlanError
 from buildkit.core.execution import Reason, ReasonKind
 from buildkit.core.graph import CycleFound, upstream_first
@@ -20,6 +19,7 @@ from buildkit.engine.host import HostError
 from buildkit.engine.judge import JudgeError, Judgement, decode_components
 from buildkit.engine.outputs import AS_RECORDED, compare_outputs, decode_outputs
 from buildkit.engine.scheduler import cycle_error
+from buildkit.frontend.foresight import Foresight
 from buildkit.frontend.inspect import Inspector
 from buildkit.frontend.supplies import Makers, supplies
 from buildkit.frontend.workspace import Workspace
@@ -40,7 +40,13 @@ class _Seen:
     message: str = ""
     judgement: Judgement | None = None
     awaited: str | None = None  # the first task upstream that would act, and supplies what this one reads
-    cache: CacheAnswer = CacheAnswer.OFF
+    cache: CacheAnswer | None = None  # None: not asked yet, it is up to date anyway
+    foreseen: bool = False  # would be restored, and all that it would leave behind is known
+
+    @property
+    def unsettles(self) -> bool:
+        """Whether what comes after it may be judged otherwise once it has run."""
+        return self.would.acts and not self.foreseen
 
     def brief(self) -> Brief:
         return Brief(self.task.name, self.would, self.reasons, self.message, self.awaited)
@@ -54,6 +60,7 @@ class Explainer:
         self._plan = inspector.plan
         self._workspace = workspace
         self._seen: dict[str, _Seen] = {}
+        self._foresight = Foresight(workspace)
         self._makers = Makers(inspector.plan.makers)
         self._position = {task.name: number for number, task in enumerate(inspector.plan)}
         self._calculators: dict[str, tuple[str, ...]] = {}  # tasks that calculated dependencies
@@ -69,7 +76,6 @@ class Explainer:
         waiting = list(names)
         while waiting:
             fresh = list(self._visit(waiting))
-            self._ask_cache(fresh)
             order += fresh
             waiting = [
                 setup
@@ -86,6 +92,8 @@ class Explainer:
             self.survey([name])
         seen = self._seen[name]
         task, judgement = seen.task, seen.judgement
+        if seen.cache is None:
+            self._ask_cache(seen)
         trace = self._workspace.traces.get(name)
         components = judgement.components if judgement is not None else ()
         inputs = [(path, found.digest, found.mode) for path, found in judgement.inputs] if judgement else []
@@ -97,7 +105,7 @@ class Explainer:
             parts=parts_of(components, inputs),
             key=judgement.key if judgement is not None else None,
             recorded_key=trace.action_key if trace is not None else None,
-            cache=seen.cache,
+            cache=seen.cache or CacheAnswer.OFF,
             uncacheable=task.uncacheable,
             waits=tuple(self._upstream(wait, supplied) for wait in self._edges(name)),
             setup=tuple(self._upstream(setup, supplied) for setup in self._known(task.setup)),
@@ -112,8 +120,10 @@ class Explainer:
         try:
             for name in upstream_first(names, self._unseen_edges, settle=self._create):
                 if name not in self._seen:
-                    self._seen[name] = self._judge(self._plan[name])
-                    yield self._seen[name]
+                    seen = self._seen[name] = self._judge(self._plan[name])
+                    if seen.would is not Would.SKIP:
+                        self._ask_cache(seen)
+                    yield seen
         except CycleFound as cycle:
             raise cycle_error(cycle.names) from None
 
@@ -217,36 +227,22 @@ class Explainer:
         )
         first = self._makers.maker(absent[0])
         message = f"'{first}' makes its input '{absent[0]}' first"
-        if verdict.course is Course.SKIP:
+        restorable = (
+            verdict.course is Course.REUSE
+            and task.uncacheable is None
+            and self._foresight.may_hold_something()
+        )
+        if verdict.course is Course.SKIP or restorable:
             return _Seen(task, Would.UNKNOWN, message=message, awaited=awaited)
         return _Seen(task, Would.RUN, verdict.reasons, awaited=awaited)
 
-    def _ask_cache(self, fresh: Sequence[_Seen]) -> None:
-        """Find out which of the tasks the cache has results for: one look for all."""
-        cache = self._workspace.cache
-        asked: list[tuple[_Seen, Digest]] = []
-        for seen in fresh:
-            seen.cache = self._without_asking(seen)
-            if seen.cache is CacheAnswer.NO_RESULT and seen.judgement is not None and seen.judgement.key:
-                asked.append((seen, Digest(seen.judgement.key)))
-        held = cache.has_many({key for _seen, key in asked}) if cache is not None and asked else set()
-        for seen, key in asked:
-            if key in held:
-                seen.cache = CacheAnswer.HAS_RESULT
-                if seen.would is Would.RUN:
-                    seen.would = Would.RESTORE
-
-    def _without_asking(self, seen: _Seen) -> CacheAnswer:
-        """Return why the cache is not to be asked, or NO_RESULT where it is."""
-        if self._workspace.cache is None:
-            return CacheAnswer.OFF
-        if seen.task.uncacheable is not None:
-            return CacheAnswer.UNCACHEABLE
-        if seen.judgement is None or seen.judgement.key is None:
-            return CacheAnswer.NO_KEY
-        if seen.judgement.verdict.course is Course.RUN:
-            return CacheAnswer.NOT_ASKED
-        return CacheAnswer.NO_RESULT
+    def _ask_cache(self, seen: _Seen) -> None:
+        """Find out what the cache can do for a task, and whether it would be restored."""
+        task = seen.judgement.task if seen.judgement is not None else seen.task
+        seen.cache, result = self._foresight.ask(task, seen.judgement)
+        if result is not None and seen.would is Would.RUN:
+            seen.would = Would.RESTORE
+            seen.foreseen = self._foresight.pretend(task, result)
 
     # --- upstream
 
@@ -261,7 +257,7 @@ class Explainer:
             seen = self._seen.get(name)
             if seen is None:
                 continue
-            if seen.would.acts:
+            if seen.unsettles:
                 yield name
             elif seen.awaited is not None:
                 yield seen.awaited
@@ -277,7 +273,7 @@ class Explainer:
                 if seen is None or supplier in done:
                     continue
                 done.add(supplier)
-                if seen.would.acts:
+                if seen.unsettles:
                     found[supplier] = None
                 elif seen.awaited is not None:
                     waiting.append(supplier)
