@@ -1,12 +1,17 @@
 """The `buildkit` script: the same arguments as `doit`."""
 
-from __future__ import annotations
-
 import sys
 
 
 def main() -> int:
     """Run doit's command line with our engine; return the exit code."""
+    if sys.platform != "win32":
+        from buildkit.cli import fast
+
+        answer = fast.check(sys.argv[1:])
+        if answer is not None:
+            return answer.give()
+    # The long way, which alone needs doit.
     from doit.cmd_base import DodoTaskLoader
     from doit.doit_cmd import DoitMain
 

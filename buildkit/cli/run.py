@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from typing import Any
 
 from doit import cmd_run
@@ -15,9 +16,11 @@ from doit.cmd_run import Run as DoitRun
 from doit.control import TaskControl
 from doit.exceptions import InvalidCommand
 from doit.globals import Globals
-from doit.reporter import ConsoleReporter
+from doit.reporter import ConsoleReporter, ErrorOnlyReporter, ExecutedOnlyReporter, ZeroReporter
 from doit.task import Stream
 
+from buildkit.cli.fast import fast_start_wanted
+from buildkit.cli.invocation import plain_arguments
 from buildkit.cli.tasks import TaskCommand, action_expansion, tell_wait
 from buildkit.core.errors import StateError
 from buildkit.core.plan import Plan
@@ -26,10 +29,13 @@ from buildkit.engine.scheduler import refuse_cycles
 from buildkit.frontend.console import BuildkitReporter
 from buildkit.frontend.definitions import unknown_task
 from buildkit.frontend.dependency import BuildkitDependency
+from buildkit.frontend.observing import Observing, console_mode
 from buildkit.frontend.planner import Planner
+from buildkit.frontend.remember import Console, Memory
 from buildkit.frontend.reporting import ReporterSink
 from buildkit.frontend.session import Session, SessionOptions
 from buildkit.frontend.workspace import Workspace, project_root, warn_on_stderr
+from buildkit.observe.options import ObserveOptions
 from buildkit.state.lock import ProjectLock
 from buildkit.state.traces import TraceStore
 
@@ -50,6 +56,63 @@ opt_no_wait = {
     "help": "fail at once when another run holds this project, instead of waiting for it",
 }
 
+_CONSOLES = (ConsoleReporter, BuildkitReporter, ExecutedOnlyReporter, ZeroReporter, ErrorOnlyReporter)
+
+opt_events = {
+    "name": "events",
+    "short": "",
+    "long": "events",
+    "type": str,
+    "default": None,
+    "help": "append what happens to FILE as JSON lines",
+}
+
+opt_trace = {
+    "name": "trace",
+    "short": "",
+    "long": "trace",
+    "type": str,
+    "default": None,
+    "help": "write the run to FILE as a Chrome trace, which Perfetto opens",
+}
+
+opt_junit = {
+    "name": "junit",
+    "short": "",
+    "long": "junit",
+    "type": str,
+    "default": None,
+    "help": "write the run to FILE as JUnit XML, one test case per task",
+}
+
+opt_prometheus = {
+    "name": "prometheus",
+    "short": "",
+    "long": "prometheus",
+    "type": str,
+    "default": None,
+    "help": "write metrics of the run to FILE for node_exporter's textfile collector",
+}
+
+opt_otel = {
+    "name": "otel",
+    "short": "",
+    "long": "otel",
+    "type": bool,
+    "default": False,
+    "help": "send the run as OpenTelemetry spans; needs the extra 'otel'",
+}
+
+opt_live = {
+    "name": "live",
+    "short": "",
+    "long": "live",
+    "inverse": "no-live",
+    "type": bool,
+    "default": True,
+    "help": "show what runs on a terminal [default: %(default)s]",
+}
+
 
 class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
     """doit's `run` with content hashes, a cache and real parallelism."""
@@ -59,6 +122,13 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
         *(option for option in DoitRun.cmd_options if option["name"] != "num_process"),
         opt_num_process,
         opt_no_wait,
+        opt_live,
+        # Each of these needs a run to observe: see OBSERVING_OPTIONS in observe/options.py.
+        opt_events,
+        opt_trace,
+        opt_junit,
+        opt_prometheus,
+        opt_otel,
     )
 
     def get_reporters(self) -> Any:
@@ -68,10 +138,24 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
             reporters["console"] = BuildkitReporter
         return reporters
 
+    _memory: Memory | None = None
+
+    def execute(self, params: Any, args: Any) -> Any:
+        """Run, and let the fast start watch from before the dodo.py is loaded."""
+        arguments = plain_arguments()
+        if arguments is not None and fast_start_wanted(os.environ):
+            self._memory = Memory(arguments)
+        try:
+            return super().execute(params, args)
+        finally:
+            if self._memory is not None:
+                self._memory.close()
+
     def _open_dependency(self) -> BuildkitDependency:
         """Answer questions while the dodo.py loads from what is recorded; nothing is created yet."""
         try:
-            return self._dependency_of(Workspace(project_root(), os.environ, read_only=True))
+            with self._memory.pause() if self._memory is not None else nullcontext():
+                return self._dependency_of(Workspace(project_root(), os.environ, read_only=True))
         except StateError:
             # The run opens the state again to write, and repairs it or says what is wrong with it.
             return BuildkitDependency(TraceStore(None), flush=lambda: None)
@@ -91,6 +175,12 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
         failure_verbosity: int = 0,
         pdb: Any = False,
         no_wait: bool = False,
+        live: bool = True,
+        events: Any = None,
+        trace: Any = None,
+        junit: Any = None,
+        prometheus: Any = None,
+        otel: bool = False,
     ) -> int:
         """Run the selected tasks; parameters are doit's options."""
         width = parse_width(str(num_process))
@@ -101,14 +191,6 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
         if single:
             self._drop_dependencies()
         root = project_root()
-        machine = Machine.probe()
-        slots = width.resolve(machine)
-        options = SessionOptions(
-            width=max(1, slots),
-            parallel="inline" if slots == 0 or pdb else par_type,
-            continue_=continue_,
-            always=always,
-        )
         stream = Stream(verbosity, force_verbosity)
         planner = Planner(
             root=root,
@@ -121,6 +203,16 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
         planned = [planner.plan(task, known=tasks.get) for task in tasks.values()]
         plan = Plan(planned, self.control.selected_tasks)
         refuse_cycles(plan)
+        if self._memory is not None:
+            self._memory.loaded()
+        machine = Machine.probe()
+        slots = width.resolve(machine)
+        options = SessionOptions(
+            width=max(1, slots),
+            parallel="inline" if slots == 0 or pdb else par_type,
+            continue_=continue_,
+            always=always,
+        )
         self._lock = ProjectLock(root)
         self._lock.acquire(wait=not no_wait, on_wait=tell_wait, argv=tuple(sys.argv))
         self._workspace = Workspace(root, os.environ, read_only=False)
@@ -128,8 +220,25 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
         self._dependency = Globals.dep_manager = dependency
         outstream = open(outfile, "w", encoding="utf-8") if isinstance(outfile, str) else outfile  # noqa: SIM115
         self.outstream = outstream
+        observing = None
         try:
+            observing = Observing(
+                ObserveOptions(events or self._workspace.settings.events, trace, junit, prometheus, otel),
+                os.environ,
+                mode=console_mode(
+                    os.environ,
+                    ours=self._is_console(reporter),
+                    terminal=os.isatty(2),
+                    inline=options.parallel == "inline",
+                    live=live,
+                ),
+                threads=options.parallel == "thread",
+            )
+            if observing.screen is not None:
+                outstream = observing.screen.stream(outstream)
             reporter_object = self._reporter(reporter, outstream, failure_verbosity)
+            if isinstance(reporter_object, BuildkitReporter):
+                reporter_object.folding = observing.folding
             session = Session(
                 self._workspace,
                 self.control,
@@ -147,15 +256,30 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
                     stream=stream,
                     parallel=options.width > 1,
                     warn=warn_on_stderr,
+                    voice=observing.voice,
+                    folding=observing.folding,
                 ),
+                observers=observing.observers,
             )
             totals = session.run()
         finally:
+            if observing is not None:
+                observing.close()
             if isinstance(outfile, str):
                 outstream.close()
         if isinstance(reporter_object, BuildkitReporter):
             sys.stderr.write(session.summary + "\n")
-        return totals.exit_code
+        if self._memory is not None and totals.exit_code == 0 and not (always or self._lock.nested):
+            self._memory.finish(
+                self._workspace,
+                plan,
+                sequential=options.width <= 1,
+                console=_console(reporter_object, outstream),
+                ignored=session.is_ignored,
+                info=session.info,
+                command=" ".join([self.bin_name, *sys.argv[1:]]),
+            )
+        return int(totals.exit_code)  # programs that embed doit print it
 
     def _select(self, auto_delayed_regex: bool) -> TaskControl:
         control = TaskControl(self.task_list, auto_delayed_regex=auto_delayed_regex)
@@ -175,8 +299,25 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
             else:
                 task.task_dep = []
 
+    def _is_console(self, reporter: Any) -> bool:
+        """Whether the lines that are printed are ours, and may have company."""
+        chosen = self.reporters[reporter] if isinstance(reporter, str) else reporter
+        return isinstance(chosen, BuildkitReporter) or (
+            isinstance(chosen, type) and issubclass(chosen, BuildkitReporter)
+        )
+
     def _reporter(self, reporter: Any, outstream: Any, failure_verbosity: int) -> Any:
         chosen = self.reporters[reporter] if isinstance(reporter, str) else reporter
         if isinstance(chosen, type):
             return chosen(outstream, {"failure_verbosity": failure_verbosity})
         return chosen
+
+
+def _console(reporter: Any, outstream: Any) -> Console:
+    """Return what the reporter prints of tasks that are up to date, where that is known here."""
+    supported = outstream is sys.stdout and type(reporter) in _CONSOLES
+    return Console(
+        supported,
+        lines=type(reporter) in (ConsoleReporter, BuildkitReporter),
+        summary=isinstance(reporter, BuildkitReporter),
+    )

@@ -11,45 +11,13 @@ import subprocess
 from collections.abc import Mapping
 
 from buildkit.engine.events import Event, EventSink, Started
+from buildkit.state.commit import checked_out as commit
+
+__all__ = ["Dirtiness", "commit"]
 
 # How long the end of a run may wait for git, which has had the time of the run: so much, and a share of it.
 _PATIENCE_S = 0.02
 _PATIENCE_SHARE = 0.05
-
-
-def commit(root: str) -> str | None:
-    """Return the commit that is checked out, read from .git as git's own documentation lays it out."""
-    directory = os.path.join(root, ".git")
-    try:
-        if os.path.isfile(directory):  # a worktree: the file names its directory
-            with open(directory, encoding="utf-8") as file:
-                directory = os.path.join(root, file.read().removeprefix("gitdir: ").strip())
-        with open(os.path.join(directory, "HEAD"), encoding="utf-8") as file:
-            head = file.read().strip()
-        if not head.startswith("ref: "):
-            return head or None
-        common = directory
-        if os.path.exists(os.path.join(directory, "commondir")):
-            with open(os.path.join(directory, "commondir"), encoding="utf-8") as file:
-                common = os.path.join(directory, file.read().strip())
-        return _resolve_ref(head[5:], directory, common)
-    except OSError:
-        return None
-
-
-def _resolve_ref(ref: str, directory: str, common: str) -> str | None:
-    for base in (directory, common):
-        try:
-            with open(os.path.join(base, ref), encoding="utf-8") as file:
-                return file.read().strip() or None
-        except OSError:
-            continue
-    with open(os.path.join(common, "packed-refs"), encoding="utf-8") as file:
-        for line in file:
-            sha, _, name = line.strip().partition(" ")
-            if name == ref:
-                return sha
-    return None
 
 
 class Dirtiness:

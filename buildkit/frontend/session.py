@@ -10,7 +10,7 @@ import platform
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from doit.control import TaskControl
 from doit.task import Stream
 
 import buildkit
-from buildkit.core.errors import BuildkitError
+from buildkit.core.errors import BuildkitError, ExitCode
 from buildkit.core.execution import Decision, Execution
 from buildkit.core.plan import Plan, Task, TaskKind
 from buildkit.engine.events import Aborted, EventSink
@@ -31,11 +31,15 @@ from buildkit.engine.recorder import Recorder
 from buildkit.engine.run import Executors, Run, RunOptions, RunTotals
 from buildkit.engine.scheduler import Scheduler
 from buildkit.frontend import git
+from buildkit.frontend.ci import ci_service
 from buildkit.frontend.dependency import BuildkitDependency
 from buildkit.frontend.host import DoitHost
+from buildkit.frontend.observing import RunParts
 from buildkit.frontend.planner import Planner
 from buildkit.frontend.runner import TaskRunner
 from buildkit.frontend.workspace import Workspace
+from buildkit.observe.context import TRACEPARENT, RunContext, TraceContext
+from buildkit.observe.observer import FanOut, Observer
 from buildkit.report.summary import summary_line
 from buildkit.state.database import is_damage
 from buildkit.state.directory import STATE_DIRECTORY
@@ -74,8 +78,9 @@ class Session:
         stream: Stream,
         lock: ProjectLock,
         sink: Callable[[Mapping[str, Any]], EventSink],
+        observers: Callable[[RunParts], Sequence[Observer]] = lambda _parts: (),
     ) -> None:
-        """`sink` makes the reporter's sink once the host's tasks are known."""
+        """`sink` makes the reporter's sink once the host's tasks are known, `observers` who else is told."""
         self._workspace = workspace
         self._options = options
         self._machine = machine
@@ -92,9 +97,10 @@ class Session:
         )
         self._plan = plan
         self._dirtiness = git.Dirtiness(sink(control.tasks), workspace.root, workspace.environ)
-        self._sink: EventSink = self._dirtiness
+        self._observers = observers
         self._run_id: int | None = None
         self._history: History | None = None
+        self._predicted: Mapping[str, int] | None = None
         self._warned_state = False
 
     def _python_executor(self) -> Any:
@@ -145,18 +151,44 @@ class Session:
             warn=workspace.warn,
         )
         recorder.run_id = self._run_id
-        totals = self._execute(judge, recorder)
+        sequential = self._options.width <= 1
+        scheduler = Scheduler(
+            self._plan,
+            by_critical_path=not sequential,
+            expected_s=(lambda _name: 0.0) if sequential else self._expectations(),
+        )
+        sink = self._fan_out(scheduler)
+        try:
+            totals = self._execute(judge, recorder, scheduler, sink)
+        except BaseException as error:
+            sink.finish(int(getattr(error, "exit_code", ExitCode.USAGE)))
+            raise
         for path in recorder.settle():
             workspace.warn(
                 f"output '{path}' of task '{recorder.written[path]}' was changed by something else "
                 "while the run went on"
             )
         self._end(totals, started_ns)
+        sink.finish(totals.exit_code)
         return totals
 
-    def _execute(self, judge: Judge, recorder: Recorder) -> RunTotals:
+    def _fan_out(self, scheduler: Scheduler) -> FanOut:
+        """Return the sink that tells the reporter, and then all who observe the run."""
+        workspace = self._workspace
+        context = RunContext(
+            info=self.info,
+            trace=TraceContext.begin(workspace.environ.get(TRACEPARENT)),
+            started_ns=time.monotonic_ns(),
+            started_at=time.time(),
+            predicted=self._predicted_ns,
+        )
+        parts = RunParts(
+            context, scheduler, self._loop, self._options.width, pools=workspace.settings.pools
+        )
+        return FanOut(self._dirtiness, self._observers(parts), workspace.warn)
+
+    def _execute(self, judge: Judge, recorder: Recorder, scheduler: Scheduler, sink: EventSink) -> RunTotals:
         workspace, options = self._workspace, self._options
-        sequential = options.width <= 1
         commands = ProcessExecutor(
             self._loop,
             same_group=options.parallel == "inline" and os.isatty(0),
@@ -173,20 +205,16 @@ class Session:
                 stdin_inherited=options.parallel == "inline",
                 sla_s=workspace.settings.sla,
             ),
-            scheduler=Scheduler(
-                self._plan,
-                by_critical_path=not sequential,
-                expected_s=(lambda _name: 0.0) if sequential else self._expectations(),
-            ),
+            scheduler=scheduler,
             judge=judge,
             recorder=recorder,
             values=workspace.values,
             host=self._host,
             executors=Executors(commands, self._python, self._inline),
             loop=self._loop,
-            sink=self._sink,
+            sink=sink,
             environ=workspace.environ,
-            ignored=self._is_ignored,
+            ignored=self.is_ignored,
             flush=self._flush,
             keep_log=self._keep_log,
         )
@@ -194,16 +222,14 @@ class Session:
             return run.execute()
         except BuildkitError as error:
             # The reporter has already been told that the run is over; the definition is still wrong.
-            self._sink.handle(Aborted(str(error)))
+            sink.handle(Aborted(str(error)))
             raise
         finally:
             self._loop.close()
             self._runner.close()
 
-    def _is_ignored(self, task: str) -> bool:
-        if self._options.always:
-            trace = self._workspace.traces.get(task)
-            return trace is not None and trace.ignored
+    def is_ignored(self, task: str) -> bool:
+        """Whether the user has said `doit ignore` for a task."""
         trace = self._workspace.traces.get(task)
         return trace is not None and trace.ignored
 
@@ -211,7 +237,7 @@ class Session:
         """Return how long each task is expected to take, in seconds."""
         if self._history is None:
             return lambda _name: 0.0
-        known = self._history.expected_wall_ns([task.name for task in self._plan if task.kind])
+        known = self._predicted_ns()
         ordered = sorted(known.values())
         guess = ordered[int(len(ordered) * _UNSEEN_QUANTILE)] if ordered else 1_000_000_000
         plan = self._plan
@@ -223,15 +249,21 @@ class Session:
 
         return expected_s
 
+    def _predicted_ns(self) -> Mapping[str, int]:
+        """Return the wall time that history predicts for each task that it knows; asked once."""
+        if self._predicted is None:
+            self._predicted = {}
+            self._guard(self._predict)
+        return self._predicted
+
+    def _predict(self, history: History) -> None:
+        self._predicted = history.expected_wall_ns([task.name for task in self._plan if task.kind])
+
     # --- the record
 
     def _begin(self, started_at: float) -> None:
         os.environ[LOCK_VARIABLE] = self._lock.variable_for_children()
-        connection = self._workspace.connection
-        if connection is None:
-            return
-        self._history = History(connection)
-        info = RunInfo(
+        info = self.info = RunInfo(
             started_at=started_at,
             argv=self._options.argv,
             cwd=self._workspace.root,
@@ -243,9 +275,11 @@ class Session:
             platform=f"{sys.platform} {platform.machine()}",
             buildkit=buildkit.__version__,
             git_commit=git.commit(self._workspace.root),
-            ci=_ci(self._workspace.environ),
+            ci=ci_service(self._workspace.environ),
         )
-        self._guard(lambda history: self._started(history, info))
+        if self._workspace.connection is not None:
+            self._history = History(self._workspace.connection)
+            self._guard(lambda history: self._started(history, info))
 
     def _started(self, history: History, info: RunInfo) -> None:
         history.drain_pending(self._workspace.root)
@@ -334,16 +368,3 @@ class Session:
             self._workspace.warn(f"the log of task '{task.name}' cannot be kept: {error}")
             return None
         return path
-
-
-def _ci(environ: Mapping[str, str]) -> str | None:
-    """Return which CI service this is, None for none."""
-    for variable, service in (
-        ("GITHUB_ACTIONS", "github"),
-        ("GITLAB_CI", "gitlab"),
-        ("BUILDKITE", "buildkite"),
-        ("CI", "ci"),
-    ):
-        if environ.get(variable, "").lower() not in ("", "0", "false"):
-            return service
-    return None

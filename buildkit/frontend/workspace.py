@@ -9,12 +9,14 @@ import os
 import sqlite3
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from buildkit.cache.local import LocalCache
 from buildkit.cache.location import cache_directory
 from buildkit.core.config import Settings, load_settings
 from buildkit.core.fingerprint import FingerprintTable
 from buildkit.engine.values import ValueTable
+from buildkit.state import snapshot
 from buildkit.state.database import is_damage, open_database, set_aside_damaged
 from buildkit.state.traces import TraceStore
 
@@ -50,7 +52,8 @@ class Workspace:
             self.cache = LocalCache.open(directory, warn=self.warn)
 
     def _load(self, *, read_only: bool) -> None:
-        self.traces = TraceStore(self.connection)
+        # What the fast start knows is no longer true once a record changes.
+        self.traces = TraceStore(self.connection, before_writing=partial(snapshot.discard, self.root))
         try:
             self.table = FingerprintTable(self.traces.fingerprints())
             self.traces.all()
@@ -61,7 +64,7 @@ class Workspace:
                 self.connection = None
             else:
                 self.connection = set_aside_damaged(self.root, self.connection, error, warn=self.warn)
-            self.traces = TraceStore(self.connection)
+            self.traces = TraceStore(self.connection, before_writing=partial(snapshot.discard, self.root))
             self.table = FingerprintTable({})
         self.values = ValueTable(self.traces)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from buildkit.state.directory import state_directory
+from buildkit.state.snapshot import append_line
 
 PENDING_NAME = "pending.jsonl"
 
@@ -23,18 +24,8 @@ def append_run(project: str, run: Mapping[str, Any]) -> int:
 
     OSError as `open` raises it: whether that matters is for the caller to say.
     """
-    # The leading newline ends a line that a full disk or a kill may have cut short.
-    line = b"\n" + json.dumps(run, separators=(",", ":")).encode() + b"\n"
-    path = os.path.join(state_directory(project), PENDING_NAME)
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        # Shared: writers do not disturb each other (O_APPEND), but must not write between the reading
-        # and the truncating of `drain`.
-        fcntl.flock(fd, fcntl.LOCK_SH)
-        os.write(fd, line)
-        return os.fstat(fd).st_size
-    finally:
-        os.close(fd)
+    line = json.dumps(run, separators=(",", ":")).encode()
+    return append_line(os.path.join(state_directory(project), PENDING_NAME), line)
 
 
 def drain(project: str, import_runs: Callable[[list[dict[str, Any]]], None]) -> int:

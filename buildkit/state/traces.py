@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from buildkit.core.fingerprint import Fingerprint
@@ -55,9 +55,15 @@ class TraceRow(NamedTuple):
 class TraceStore:
     """Traces and fingerprints of one project; writes are buffered until `flush`."""
 
-    def __init__(self, connection: sqlite3.Connection | None) -> None:
-        """Read from and write to `connection`; None stands for a project without any state."""
+    def __init__(
+        self, connection: sqlite3.Connection | None, *, before_writing: Callable[[], None] = lambda: None
+    ) -> None:
+        """Read from and write to `connection`; None stands for a project without any state.
+
+        `before_writing` is called ahead of each transaction that changes what a next run would do.
+        """
         self._connection = connection
+        self._before_writing = before_writing
         self._traces: dict[str, Trace] | None = None
         self._pending: dict[str, TraceRow] = {}
         self._removed: set[str] = set()
@@ -130,9 +136,11 @@ class TraceStore:
         return bool(self._pending or self._removed or self._fingerprints)
 
     def flush(self) -> None:
-        """Write what is buffered in one transaction; sqlite3.Error as it comes, nothing lost then."""
+        """Write what is buffered in one transaction; sqlite3.Error and OSError as they come, nothing lost then."""
         if self._connection is None or not self.dirty:
             return
+        if self._pending or self._removed:
+            self._before_writing()
         with transaction(self._connection):
             self._connection.executemany(
                 "DELETE FROM traces WHERE task = ?", [(_stored(task),) for task in self._removed]

@@ -1,0 +1,95 @@
+"""The fast start: a run that has nothing to do, answered without doit and without executing the dodo.py.
+
+What belongs here: from a command line to the answer, or to None, after which the run goes the long way.
+Everything that is imported here, and at what cost, is in docs/performance.md; a test keeps the list.
+"""
+
+import os
+import sys
+import time
+
+from buildkit.state import facts, snapshot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from buildkit.state.snapshot import Snapshot
+
+_OFF = ("0", "no", "off", "false")
+
+
+class Answer:
+    """What a run with nothing to do prints and records; every fact that it rests on has been looked at."""
+
+    def __init__(self, found: "Snapshot", started_at: float, started_ns: int) -> None:
+        self._snapshot = found
+        self._started_at = started_at
+        self._started_ns = started_ns
+
+    def give(self) -> int:
+        """Print, record the run, and return the exit code."""
+        found = self._snapshot
+        if found.stdout:
+            sys.stdout.write(found.stdout)
+            sys.stdout.flush()
+        wall_ns = time.monotonic_ns() - self._started_ns
+        if found.summary[0]:
+            from buildkit.core.humanize import duration  # most embedding programs want no summary
+
+            before, behind = found.summary
+            sys.stderr.write(f"{before}{duration(wall_ns)}{behind}\n")
+        try:
+            snapshot.append_line(snapshot.PENDING, self._line(wall_ns))
+        except OSError:
+            pass  # costs one entry of the history
+        return 0
+
+    def _line(self, wall_ns: int) -> bytes:
+        """Return the run as `state/pending.py` keeps it. Written by hand: `json` imports `re`."""
+        from buildkit.state.commit import checked_out
+
+        arguments = ",".join(map(_quoted, sys.argv))
+        commit = checked_out(".")
+        return (
+            f'{{"uid":"{os.urandom(8).hex()}","pid":{os.getpid()},"started_at":{self._started_at!r},'
+            f'"wall_ns":{wall_ns},"argv":[{arguments}],'
+            f'"git_commit":{_quoted(commit) if commit else "null"},{self._snapshot.history}}}'
+        ).encode()
+
+
+def fast_start_wanted(environ: "Mapping[str, str]") -> bool:
+    """Return False where `BUILDKIT_FAST` says that every run has to load the dodo.py."""
+    return environ.get("BUILDKIT_FAST", "").strip().lower() not in _OFF
+
+
+def check(arguments: "Sequence[str]") -> Answer | None:
+    """Return the answer for a command line in the current directory; None where the run has to look itself."""
+    if not fast_start_wanted(os.environ):
+        return None
+    started_at, started_ns = time.time(), time.monotonic_ns()
+    name = snapshot.name_of(arguments)
+    found = snapshot.read("", name)
+    if found is None or facts.what_changed(found, arguments, os.environ) is not None:
+        return None
+    changed = facts.files_changed(found)
+    if changed is None:
+        return None
+    if changed:
+        from buildkit.cli import recheck  # only when files were touched
+
+        if not recheck.same_content(found, changed):
+            return None
+        recheck.refresh(found, changed, name)
+    return Answer(found, started_at, started_ns)
+
+
+def _quoted(text: str) -> str:
+    """Return a text as JSON writes it."""
+    try:
+        from _json import encode_basestring_ascii
+    except ImportError:
+        from json.encoder import encode_basestring_ascii
+
+    quoted: str = encode_basestring_ascii(text)
+    return quoted

@@ -1,0 +1,359 @@
+"""What Python code looked at while it ran: files, folders, questions about paths, the environment, imports.
+
+What belongs here: watching, and what was seen as data. It is used while a dodo.py is loaded and while its
+tasks are judged, so that the result may be kept for as long as everything that was seen stays the same.
+What cannot be seen again later (a process, a socket, the clock) is noted as a reason why it may not.
+
+Three ways of watching: audit events (open, listing, import, processes, sockets), functions of `os` that
+raise none (stat, access, readlink), and a class for `os.environ` that takes note of what is read.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.machinery import PathFinder
+from types import CodeType, FrameType
+from typing import Any
+
+from buildkit.frontend.clockwatch import ClockWatch, is_foreign
+from buildkit.state import facts
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_IMPORT_FILES = ("<frozen importlib._bootstrap_external>", "<frozen importlib._bootstrap>")
+# Functions that ask only what is at a path, whoever asks the file system for them.
+_QUESTIONS = frozenset(
+    {"exists", "lexists", "isfile", "isdir", "islink", "ismount", "realpath", "_joinrealpath",
+     "is_file", "is_dir", "is_symlink", "is_mount", "is_fifo", "is_socket", "is_block_device"}
+)  # fmt: skip
+_STARTS_PROCESS = frozenset(
+    {"subprocess.Popen", "os.system", "os.posix_spawn", "os.fork", "os.forkpty", "os.exec", "os.spawn",
+     "pty.spawn", "os.startfile"}
+)  # fmt: skip
+_CHANGES = {
+    "os.remove": "deleted", "os.rename": "renamed", "os.rmdir": "deleted", "os.symlink": "linked",
+    "os.link": "linked", "os.truncate": "cut", "os.chmod": "changed the mode of", "os.chown": "gave away",
+    "os.utime": "touched", "os.mkfifo": "made",
+}  # fmt: skip
+_ALWAYS_READ = (
+    # By Python when it starts, by doit ahead of the dodo.py, and by us: what they decide shows in no file.
+    "BUILDKIT", "BUILDKIT_CACHE_DIR", "DOIT_FILE", "DOIT_SEEK_FILE", "PATH", "HOME", "LANG", "LANGUAGE",
+    "LC_ALL", "LC_CTYPE", "TZ", "PYTHONPATH", "PYTHONHOME", "PYTHONUTF8", "PYTHONHASHSEED", "TERM",
+    "NO_COLOR", "FORCE_COLOR", "COLUMNS", "CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY",
+)  # fmt: skip
+
+
+class LoadTrace:
+    """Watches this process between `begin` and `end`; may begin again. Facts are kept as they were then."""
+
+    def __init__(self) -> None:
+        self.began_at_ns = time.time_ns()
+        self.environ = {**os.environ}  # before the dodo.py changes it
+        self.path = list(sys.path)
+        self.variables: set[str] = set(_ALWAYS_READ)
+        self.whole_environment = False
+        self.kinds: dict[tuple[str, bool], int] = {}  # (path, links followed) -> kind
+        self.statuses: dict[str, os.stat_result | None] = {}  # of files that were read, or looked at closely
+        self.links: dict[str, str] = {}
+        self.accesses: dict[tuple[str, int], bool] = {}
+        self.listings: dict[str, bytes] = {}
+        self.import_folders: set[str] = set()
+        self.names: set[str] = set()  # last parts of the names of modules that were looked for
+        self.refusals: list[str] = []
+        self._active = False
+        self._watching = False
+        self._hooked = False
+        self._clock = ClockWatch(self.refuse)
+        self._undo: list[Callable[[], None]] = []
+
+    # --- on and off
+
+    def begin(self) -> None:
+        """Watch from now on."""
+        if not self._hooked:
+            self._hooked = True
+            try:
+                sys.addaudithook(self._heard)
+            except RuntimeError:  # another hook forbids it
+                self.refuse("this Python cannot be watched")
+        self._watch_os()
+        self._watch_finder()
+        self._watch_environment()
+        self._watch_streams()
+        self._active = self._watching = True
+
+    def end(self) -> None:
+        """Watch no more, and put everything back."""
+        self._active = self._watching = False
+        self._clock.stop()
+        while self._undo:
+            self._undo.pop()()
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Within, nothing is noted: what we do for ourselves is no question of the dodo.py."""
+        before, self._active = self._active, False
+        try:
+            yield
+        finally:
+            self._active = before and self._watching
+
+    def refuse(self, reason: str) -> None:
+        """Note why nothing may be kept; the first reason is the one to show."""
+        if reason not in self.refusals:
+            self.refusals.append(reason)
+
+    # --- audit events
+
+    def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self._active:
+            return
+        self._active = False  # what is done here raises events, too
+        try:
+            self._note_event(event, arguments)
+        finally:
+            self._active = self._watching
+
+    def _note_event(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            self._opened(*arguments)
+        elif event in ("os.listdir", "os.scandir"):
+            self._listed(arguments[0])
+        elif event == "import":
+            self.names.add(str(arguments[0]).rpartition(".")[2])
+        elif event == "exec":
+            if isinstance(arguments[0], CodeType):
+                self._clock.about_to_run(arguments[0])
+        elif event == "os.mkdir":
+            path = self._full(arguments[0])
+            if path is not None:
+                self.kinds[path, True] = facts.FOLDER
+        elif event in _STARTS_PROCESS:
+            self.refuse(f"it started a process ({_shown(arguments[0] if arguments else event)})")
+        elif event in _CHANGES:
+            path = self._full(arguments[0])
+            if path is not None:
+                self.refuse(f"it {_CHANGES[event]} '{path}'")
+        elif event.startswith("socket.") and event != "socket.__new__":
+            self.refuse(f"it used the network ({event})")
+        elif event == "sqlite3.connect":
+            self.refuse(f"it opened a database ({_shown(arguments[0])})")
+        elif event == "builtins.input":
+            self.refuse("it asked the user")
+
+    def _opened(self, raw: Any, _mode: Any, flags: Any) -> None:
+        path = self._full(raw)
+        if path is None:
+            return
+        if path.startswith(("/proc/", "/sys/")):
+            if not _within_import(sys._getframe(3)):
+                self.refuse(f"it read '{path}', which may be another the next time")
+        elif path.startswith("/dev/"):
+            if path in ("/dev/random", "/dev/urandom"):
+                self.refuse("it asked for random numbers")
+        elif isinstance(flags, int) and flags & _WRITING:
+            self.refuse(f"it wrote '{path}'")
+        else:
+            self._looked(path)
+
+    def _looked(self, path: str) -> None:
+        if path not in self.statuses:
+            try:
+                self.statuses[path] = self._real_stat(path)
+            except OSError:
+                self.statuses[path] = None
+
+    def _listed(self, raw: Any) -> None:
+        path = self._full("." if raw is None else raw)
+        if path is None:
+            return
+        if sys._getframe(3).f_code.co_filename in _IMPORT_FILES:
+            self.import_folders.add(path)
+        elif path not in self.listings:
+            self.listings[path] = facts.listing_of(path, None)
+
+    # --- functions that raise no audit event
+
+    def _watch_os(self) -> None:
+        self._real_stat = os.stat
+        for name, note in (
+            ("stat", self._note_stat),
+            ("lstat", self._note_lstat),
+            ("access", self._note_access),
+            ("readlink", self._note_link),
+        ):
+            self._wrap(name, getattr(os, name), note)
+
+    def _wrap(self, name: str, real: Any, note: Callable[[FrameType, Any, Any, tuple[Any, ...], Any], None]) -> None:
+        def watched(path: Any, *args: Any, **kwargs: Any) -> Any:
+            if not self._active:
+                return real(path, *args, **kwargs)
+            self._active = False
+            try:
+                found = None
+                try:
+                    found = real(path, *args, **kwargs)
+                    return found
+                finally:
+                    note(sys._getframe(1), path, found, args, kwargs)
+            finally:
+                self._active = self._watching
+
+        # shutil and pathlib ask these sets what the platform can do, with the function itself.
+        sets = [known for known in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks,
+                                    os.supports_effective_ids) if real in known]  # fmt: skip
+        for known in sets:
+            known.add(watched)
+        setattr(os, name, watched)
+
+        def undo() -> None:
+            if getattr(os, name) is watched:
+                setattr(os, name, real)
+
+        self._undo.append(undo)
+
+    def _note_stat(self, frame: FrameType, raw: Any, found: Any, args: Any, kwargs: Any) -> None:
+        self._note_status(frame, raw, found, kwargs, follow=kwargs.get("follow_symlinks", True))
+
+    def _note_lstat(self, frame: FrameType, raw: Any, found: Any, args: Any, kwargs: Any) -> None:
+        self._note_status(frame, raw, found, kwargs, follow=False)
+
+    def _note_status(self, frame: FrameType, raw: Any, found: Any, kwargs: Any, *, follow: bool) -> None:
+        path = self._full(raw, kwargs)
+        if path is None:
+            return
+        question = frame.f_code.co_name
+        if question in ("stat", "lstat") and frame.f_back is not None:  # of pathlib
+            question = frame.f_back.f_code.co_name
+        if found is None or question in _QUESTIONS:
+            kind = facts.ABSENT if found is None else facts.kind_of_mode(found.st_mode)
+            self.kinds.setdefault((path, follow), kind)
+        elif follow or facts.kind_of_mode(found.st_mode) != facts.LINK:
+            self.statuses.setdefault(path, found)
+        else:
+            self.refuse(f"it looked at the times of the link '{path}'")
+
+    def _note_access(self, frame: FrameType, raw: Any, found: Any, args: Any, kwargs: Any) -> None:
+        path = self._full(raw, kwargs)
+        if path is not None:
+            mode = args[0] if args else kwargs.get("mode", os.F_OK)
+            self.accesses.setdefault((path, int(mode)), bool(found))
+
+    def _note_link(self, frame: FrameType, raw: Any, found: Any, args: Any, kwargs: Any) -> None:
+        path = self._full(raw, kwargs)
+        if path is None:
+            return
+        if found is None:
+            self.kinds.setdefault((path, False), facts.kind_of(path, follow=False))
+        else:
+            self.links.setdefault(path, os.fsdecode(found))
+
+    def _full(self, raw: Any, kwargs: Any = None) -> str | None:
+        """Return the absolute path of what was asked about; None for what does not count."""
+        if isinstance(raw, int) or raw is None:
+            return None
+        if kwargs and kwargs.get("dir_fd") is not None:
+            self.refuse("it looked for files by a folder's descriptor")
+            return None
+        path = os.path.join(os.getcwd(), os.fsdecode(raw))
+        if path.endswith(".pyc") or ".pyc." in path or f"{os.sep}.buildkit{os.sep}" in path:
+            return None
+        if path.endswith("__pycache__") or "\0" in path:
+            return None
+        return path
+
+    def _watch_finder(self) -> None:
+        """Note names of modules that are looked for without being imported."""
+        plain = PathFinder.__dict__["find_spec"]
+        trace = self
+
+        def find_spec(cls: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+            trace.names.add(name.rpartition(".")[2])
+            return plain.__get__(None, cls)(name, *args, **kwargs)
+
+        PathFinder.find_spec = classmethod(find_spec)  # type: ignore[assignment,method-assign]
+
+        def undo() -> None:
+            PathFinder.find_spec = plain
+
+        self._undo.append(undo)
+
+    # --- the environment, and what is printed
+
+    def _watch_environment(self) -> None:
+        for variables in {id(v): v for v in (os.environ, getattr(os, "environb", os.environ))}.values():
+            plain = type(variables)
+            if plain is not os._Environ:
+                self.refuse("os.environ is not Python's own")
+                continue
+            variables.__class__ = self._recording(plain)
+
+            def undo(variables: Any = variables, plain: Any = plain) -> None:
+                variables.__class__ = plain
+
+            self._undo.append(undo)
+
+    def _recording(self, plain: Any) -> Any:
+        trace = self
+
+        class RecordingEnviron(plain):  # type: ignore[misc] # a class that is only known here
+            """`os.environ` that takes note of what is read."""
+
+            def __getitem__(self, name: Any) -> Any:
+                if trace._active and isinstance(name, (str, bytes)):
+                    trace.variables.add(os.fsdecode(name))
+                return super().__getitem__(name)
+
+            def __iter__(self) -> Any:
+                if trace._active:
+                    trace.whole_environment = True
+                return super().__iter__()
+
+            def __len__(self) -> int:
+                if trace._active:
+                    trace.whole_environment = True
+                return super().__len__()
+
+        return RecordingEnviron
+
+    def _watch_streams(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            real = getattr(stream, "write", None)
+            if real is None:
+                continue
+
+            def write(text: str, real: Any = real) -> Any:
+                if self._active:
+                    self.refuse("it printed something")
+                return real(text)
+
+            try:
+                stream.write = write  # type: ignore[method-assign] # put back by `end`
+            except AttributeError:
+                self.refuse("what it prints cannot be watched")
+                continue
+
+            def undo(stream: Any = stream) -> None:
+                vars(stream).pop("write", None)
+
+            self._undo.append(undo)
+
+
+def _within_import(frame: FrameType | None) -> bool:
+    """Whether the call came from a library that was being imported, rather than from the project's code."""
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name in _IMPORT_FILES:
+            return True
+        if not is_foreign(name):
+            return False
+        frame = frame.f_back
+    return False
+
+
+def _shown(value: Any) -> str:
+    text = os.fsdecode(value) if isinstance(value, (bytes, os.PathLike)) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,376 @@
+"""After a run: would the next one have nothing to do, and on which facts does that rest?
+
+What belongs here: one run from loading to its end as the fast start sees it. The facts are not listed by
+hand: everything is judged once more while `LoadTrace` watches, so that what was asked is what is stored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from buildkit.core.decide import Course
+from buildkit.core.errors import BuildkitError
+from buildkit.core.execution import Decision
+from buildkit.core.fingerprint import Fingerprint, FingerprintTable
+from buildkit.core.humanize import duration
+from buildkit.core.plan import CheckKind, Plan, Task, TaskKind
+from buildkit.engine.judge import Judge, JudgeError
+from buildkit.engine.scheduler import Scheduler
+from buildkit.frontend.loadtrace import LoadTrace
+from buildkit.frontend.workspace import Workspace
+from buildkit.report.summary import summary_line
+from buildkit.state import facts, snapshot
+from buildkit.state.history import History
+from buildkit.state.runs import RunInfo, RunSummary, line_of_run
+
+_VARIES = ("started_at", "argv", "git_commit", "git_dirty", "pid", "uid", "wall_ns")
+_NOT_OURS = frozenset({"BUILDKIT_LOCK", "BUILDKIT_JOB"})  # name the run around this one
+_STANDARD = os.path.dirname(os.__file__) + os.sep
+_WALL_NS = 123_456_789  # stands for the duration where the summary is split
+
+
+class NotKeptError(Exception):
+    """Why nothing is kept; the message completes "not kept: "."""
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """What the reporter of this run prints of tasks that are up to date."""
+
+    supported: bool
+    lines: bool = False  # `-- task` for each
+    summary: bool = False  # our line on stderr
+
+
+class Memory:
+    """The fast start's part in one run. `close` may be called at any time, and more than once."""
+
+    def __init__(self, arguments: Iterable[str]) -> None:
+        """To be made before the dodo.py is loaded; `arguments` are those of the command line."""
+        self._arguments = tuple(arguments)
+        self._stamp = snapshot.stamp()
+        self._directory = os.getcwd()
+        self._trace = LoadTrace()
+        self._imports: dict[str, bytes] = {}
+        self._names: frozenset[str] = frozenset()
+        self._process_began_ns = process_began_ns()
+        self._by_doit: set[str] = set()
+        self._read_by_doit()
+        self._trace.begin()
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._trace.end()
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Within, nothing counts as looked at."""
+        with self._trace.pause():
+            yield
+
+    def _read_by_doit(self) -> None:
+        for name in ("pyproject.toml", "doit.cfg"):
+            path = os.path.join(self._directory, name)
+            self._by_doit.add(path)
+            try:
+                self._trace.statuses[path] = os.stat(path)
+            except OSError:
+                self._trace.kinds[path, True] = facts.ABSENT
+
+    def loaded(self) -> None:
+        """Loading and planning are done: note which modules that took."""
+        trace = self._trace
+        trace.end()
+        trace.names.update(name.rpartition(".")[2] for name in sys.modules)
+        for module in list(sys.modules.values()):
+            file = getattr(module, "__file__", None)
+            if isinstance(file, str) and _counts(file):
+                path = os.path.join(self._directory, file)
+                try:
+                    trace.statuses.setdefault(path, os.stat(path))
+                except OSError:
+                    trace.refuse(f"the module file '{path}' cannot be found")
+        names = self._names = frozenset(trace.names)
+        for folder in {*trace.import_folders, *trace.path, *sys.path}:
+            path = os.path.join(self._directory, folder)
+            if _counts(path + os.sep):
+                self._imports[path] = facts.listing_of(path, names)
+
+    # --- the end of the run
+
+    def finish(
+        self,
+        workspace: Workspace,
+        plan: Plan,
+        *,
+        sequential: bool,
+        console: Console,
+        ignored: Callable[[str], bool],
+        info: RunInfo,
+        command: str,
+    ) -> str | None:
+        """Keep a snapshot if the next run would have nothing to do; return why not, or None."""
+        name = snapshot.name_of(self._arguments)
+        try:
+            kept = self._snapshot(workspace, plan, sequential, console, ignored, info)
+        except (NotKeptError, BuildkitError, JudgeError, OSError) as reason:
+            self._trace.end()
+            try:
+                snapshot.write_reason(workspace.root, name, command, str(reason))
+            except OSError:
+                pass  # nobody will be told why, that is all
+            return str(reason)
+        try:
+            snapshot.write(workspace.root, name, kept)
+        except OSError as error:
+            return f"it cannot be written: {error}"
+        return None
+
+    def _snapshot(
+        self,
+        workspace: Workspace,
+        plan: Plan,
+        sequential: bool,
+        console: Console,
+        ignored: Callable[[str], bool],
+        info: RunInfo,
+    ) -> snapshot.Snapshot:
+        connection = workspace.connection
+        if workspace.root != self._directory:
+            raise NotKeptError("doit was not started in the project's own directory")
+        if not console.supported:
+            raise NotKeptError("the reporter is another one than the console's")
+        if connection is None or workspace.traces.dirty:
+            raise NotKeptError("the state of the project could not be written")
+        self._raise_refusal("loading")
+        at_loading = dict(self._trace.statuses)
+        self._trace.begin()
+        try:
+            skipped, table = _would_skip(workspace, plan, Scheduler(plan, by_critical_path=not sequential), ignored)
+        finally:
+            self._trace.end()
+        self._raise_refusal("judging")
+        tracked = {path: seen for path, seen in table.seen.items() if seen is not None}
+        for path in tracked:
+            full = os.path.join(self._directory, path)
+            if full not in at_loading:
+                self._trace.statuses.pop(full, None)
+        signatures, digests, modes = _tracked(tracked)
+        others, other_signatures = self._statuses()
+        summary = RunSummary(
+            wall_ns=_WALL_NS,
+            exit_code=0,
+            skipped=len(skipped),
+            saved_ns=sum(trace.wall_ns for task in skipped if (trace := workspace.traces.get(task.name))),
+            skipped_tasks=[task.name for task in skipped],
+        )
+        salt = os.urandom(16)
+        environ = self._trace.environ
+        database = os.stat(os.path.join(workspace.root, snapshot.DATABASE))
+        values = {
+            "stamp": self._stamp,
+            "arguments": self._arguments,
+            "database": (database.st_dev, database.st_ino),
+            "salt": salt,
+            "environment": tuple(
+                (each, facts.variable_digest(environ, each, salt))
+                for each in sorted(self._trace.variables - _NOT_OURS)
+            ),
+            "whole_environment": (
+                facts.environment_digest(environ, salt) if self._trace.whole_environment else b""
+            ),
+            "kinds": self._kinds(),
+            "links": self._links(),
+            "accesses": self._accesses(),
+            "listings": self._listings(),
+            "paths": "\0".join((*tracked, *others)),
+            "tracked": len(tracked),
+            "signatures": signatures.tobytes() + other_signatures.tobytes(),
+            "digests": digests,
+            "modes": modes,
+            "stdout": _lines(skipped) if console.lines else "",
+            "summary": _split(summary_line(summary)) if console.summary else ("", ""),
+            "history": _history(History(connection), info, summary),
+            "runs": 0,
+        }
+        return snapshot.Snapshot(values[field] for field in snapshot.Snapshot.fields)
+
+    def _raise_refusal(self, when: str) -> None:
+        if self._trace.refusals:
+            raise NotKeptError(f"{when} cannot be foreseen: {self._trace.refusals[0]}")
+
+    # --- facts, each looked at once more: what has changed since loading is no fact any more
+
+    def _statuses(self) -> tuple[list[str], array[int]]:
+        paths: list[str] = []
+        found = array("q")
+        for path, seen in self._trace.statuses.items():
+            try:
+                now = os.stat(path)
+            except OSError:
+                now = None
+            if seen is None or now is None:
+                if now is not seen:
+                    raise NotKeptError(f"'{path}' was changed during the run")
+                self._trace.kinds.setdefault((path, True), facts.ABSENT)
+                continue
+            read_at_ns = self._process_began_ns if path in self._by_doit else self._trace.began_at_ns
+            if facts.signature(now) != facts.signature(seen) or facts.racy(now, read_at_ns):
+                raise NotKeptError(f"'{path}' was changed during the run, or right before it")
+            paths.append(path)
+            found.append(facts.signature(now))
+        return paths, found
+
+    def _kinds(self) -> tuple[tuple[str, bool, int], ...]:
+        for (path, follow), kind in self._trace.kinds.items():
+            if facts.kind_of(path, follow=follow) != kind:
+                raise NotKeptError(f"'{path}' has come, gone or become something else during the run")
+        return tuple((path, follow, kind) for (path, follow), kind in self._trace.kinds.items())
+
+    def _links(self) -> tuple[tuple[str, str], ...]:
+        for path, text in self._trace.links.items():
+            if os.readlink(path) != text:
+                raise NotKeptError(f"the link '{path}' was changed during the run")
+        return tuple(self._trace.links.items())
+
+    def _accesses(self) -> tuple[tuple[str, int, bool], ...]:
+        for (path, mode), answer in self._trace.accesses.items():
+            if os.access(path, mode) != answer:
+                raise NotKeptError(f"'{path}' was changed during the run")
+        return tuple((path, mode, answer) for (path, mode), answer in self._trace.accesses.items())
+
+    def _listings(self) -> tuple[tuple[str, int, bytes, frozenset[str] | None], ...]:
+        wanted: list[tuple[str, bytes, frozenset[str] | None]] = [
+            *((path, listed, None) for path, listed in self._trace.listings.items()),
+            *((path, listed, self._names) for path, listed in self._imports.items()),
+        ]
+        found: list[tuple[str, int, bytes, frozenset[str] | None]] = []
+        for path, listed, names in wanted:
+            seen_at_ns = time.time_ns()
+            try:
+                status = os.stat(path)
+            except OSError:
+                seen = 0
+            else:
+                seen = 0 if facts.racy(status, seen_at_ns) else facts.signature(status)
+            if facts.listing_of(path, names) != listed:
+                raise NotKeptError(f"files have come to '{path}' or gone from it during the run")
+            found.append((path, seen, listed, names))
+        return tuple(found)
+
+
+class _WatchingTable(FingerprintTable):
+    """The run's own table, which notes what is asked."""
+
+    def __init__(self, inner: FingerprintTable) -> None:
+        super().__init__({})
+        self._inner = inner
+        self.seen: dict[str, Fingerprint | None] = {}
+
+    def current(self, path: str) -> Fingerprint | None:
+        """Ask the run's table."""
+        found = self.seen[path] = self._inner.current(path)
+        return found
+
+
+def _would_skip(
+    workspace: Workspace, plan: Plan, scheduler: Scheduler, ignored: Callable[[str], bool]
+) -> tuple[list[Task], _WatchingTable]:
+    """Return the tasks that the next run skips, in its order, if it skips all; NotKeptError otherwise."""
+    table = _WatchingTable(workspace.table)
+    judge = Judge(
+        plan,
+        table=table,
+        traces=workspace.traces,
+        values=workspace.values,
+        host=None,  # type: ignore[arg-type] # only asked about opaque checks, and there are none here
+        environ=workspace.environ,
+        root=workspace.root,
+    )
+    skipped = []
+    scheduler.add(plan.selected)
+    while (node := scheduler.next_to_judge()) is not None:
+        task = node.task
+        if ignored(task.name):
+            raise NotKeptError(f"task '{task.name}' is ignored")
+        if task.dynamic:
+            raise NotKeptError(f"what task '{task.name}' depends on is only known while it runs")
+        if task.title is not None:
+            raise NotKeptError(f"the title of task '{task.name}' is made by a function")
+        opaque = [check.name for check in task.checks if check.kind is CheckKind.OPAQUE]
+        if opaque:
+            raise NotKeptError(f"task '{task.name}' has to be asked: uptodate check {opaque[0]}")
+        if task.kind is TaskKind.GROUP:
+            scheduler.finish(node, Decision.EXECUTED)
+            continue
+        judgement = judge.judge(task)
+        if judgement.verdict.course is not Course.SKIP:
+            why = "; ".join(map(str, judgement.verdict.reasons))
+            raise NotKeptError(f"task '{task.name}' runs the next time, too: {why}")
+        skipped.append(task)
+        scheduler.finish(node, Decision.SKIPPED)
+    return skipped, table
+
+
+def _tracked(seen: dict[str, Fingerprint]) -> tuple[array[int], bytes, bytes]:
+    """Return signatures, digests and modes; a signature of 0 stands for a file that has to be read."""
+    signatures = array("q")
+    modes = array("H")
+    digests = []
+    for path, fingerprint in seen.items():
+        try:
+            status = os.stat(path)
+        except OSError:
+            raise NotKeptError(f"'{path}' was changed during the run") from None
+        trusted = fingerprint.matches(status) and not fingerprint.racy
+        signatures.append(facts.signature(status) if trusted else 0)
+        digests.append(bytes.fromhex(fingerprint.digest.split(":")[1]))
+        modes.append(fingerprint.mode)
+    return signatures, b"".join(digests), modes.tobytes()
+
+
+def process_began_ns() -> int:
+    """Return when this process began, on the wall clock, or a little before."""
+    try:
+        with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:
+            ticks = int(file.read().rpartition(")")[2].split()[19])
+        age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - (ticks - 1) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, AttributeError):
+        age_s = 5.0  # no Linux: whoever edited settings within five seconds waits for the next run
+    return time.time_ns() - int(age_s * 1e9)
+
+
+def _counts(path: str) -> bool:
+    """Whether a file of Python code can change without Python itself becoming another one."""
+    return not path.startswith(_STANDARD) or "-packages" in path
+
+
+def _lines(skipped: Iterable[Task]) -> str:
+    return "".join([f"-- {task.name}\n" for task in skipped if not task.hidden])
+
+
+def _split(line: str) -> tuple[str, str]:
+    before, middle, behind = line.partition(f" in {duration(_WALL_NS)}")
+    return before + middle[:4], behind
+
+
+def _history(history: History, info: RunInfo, summary: RunSummary) -> str:
+    """Return what the history is told of each answer, as JSON without braces."""
+    ranges = history.skipped_ranges(summary.skipped_tasks)
+    told = RunSummary(
+        wall_ns=0,
+        exit_code=0,
+        skipped=summary.skipped,
+        saved_ns=summary.saved_ns,
+        skipped_tasks=ranges,
+    )
+    line = line_of_run(info, told, history.database_uid())
+    line = {key: value for key, value in line.items() if key not in _VARIES}
+    return json.dumps({"git_dirty": None, **line}, separators=(",", ":"))[1:-1]

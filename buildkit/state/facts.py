@@ -1,0 +1,192 @@
+"""Facts about the world that a stored answer depends on, each with the question that finds it out again.
+
+What belongs here: one function for each kind of fact, used by the one who writes a snapshot and by the one
+who trusts it, and the check of a whole snapshot. Builtin modules only, see `state/snapshot.py`.
+"""
+
+import os
+import stat
+import time
+from array import array
+from operator import attrgetter
+
+from buildkit.state.snapshot import DATABASE, LOCK, Snapshot, stamp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ABSENT, FILE, FOLDER, LINK, OTHER = range(5)
+
+# What a reader of the whole environment cannot help seeing: bash puts the path of the program here.
+NOISE = frozenset({"_"})
+OURS = frozenset({".buildkit", "__pycache__"})
+MODULES = (".py", ".pyc", ".so", ".pyd")
+
+# As in core/fingerprint.py, which costs too much to import: a file written within a tick of the moment it
+# was looked at can change again without its timestamps moving. A test keeps the two equal.
+TICK_NS = 20_000_000
+COARSE_TICK_NS = 2_000_000_000
+
+_signature_of = attrgetter("st_mtime_ns", "st_ctime_ns", "st_size", "st_ino", "st_dev", "st_mode")
+
+
+def racy(status: os.stat_result, seen_at_ns: int) -> bool:
+    """Return whether a file that was looked at then could have changed since without its status showing it."""
+    mtime_ns, ctime_ns = status.st_mtime_ns, status.st_ctime_ns
+    whole = mtime_ns % 1_000_000_000 == 0 and ctime_ns % 1_000_000_000 == 0
+    return max(mtime_ns, ctime_ns) > seen_at_ns - (COARSE_TICK_NS if whole else TICK_NS)
+
+
+def signature(status: os.stat_result) -> int:
+    """Return a 64-bit number that changes with any part of a file's stat signature; never 0.
+
+    Python's hash of a tuple of numbers is no secret of the process, unlike that of texts, and mixes well
+    (xxHash); the interpreter is part of the stamp. By mischance two signatures are equal once in 2**64.
+    """
+    return hash(_signature_of(status)) or 1
+
+
+def signatures_of(paths: "Iterable[str]") -> "array[int]":
+    """Return the signature of each path; OSError as `stat` raises it. This is where a no-op's time goes."""
+    return array("q", map(hash, map(_signature_of, map(os.stat, paths))))
+
+
+def kind_of(path: str, *, follow: bool = True) -> int:
+    """Return what is at a path, as a question like `os.path.isdir` would find it."""
+    try:
+        mode = (os.stat(path) if follow else os.lstat(path)).st_mode
+    except (OSError, ValueError):
+        return ABSENT
+    return kind_of_mode(mode)
+
+
+def kind_of_mode(mode: int) -> int:
+    """Return the kind for the mode of a stat result."""
+    if stat.S_ISREG(mode):
+        return FILE
+    if stat.S_ISDIR(mode):
+        return FOLDER
+    return LINK if stat.S_ISLNK(mode) else OTHER
+
+
+def listing_of(path: str, names: "frozenset[str] | None") -> bytes:
+    """Return a digest of the names in a folder; b"" where it cannot be listed.
+
+    With `names` only what an import of one of these names could find there counts.
+    """
+    try:
+        found = os.listdir(path)
+    except OSError:
+        return b""
+    if names is None:
+        wanted = [name for name in found if name not in OURS]
+    else:
+        wanted = [name for name in found if name.endswith(MODULES) or name.partition(".")[0] in names]
+    return digest("\0".join(sorted(wanted)).encode("utf-8", "surrogateescape"), b"listing")
+
+
+def digest(content: bytes, salt: bytes) -> bytes:
+    """Return a salted one-way digest of 16 bytes: what is digested may be a secret."""
+    try:
+        from _blake2 import blake2b  # hashlib spends milliseconds on loading OpenSSL
+    except ImportError:
+        from hashlib import blake2b
+
+    return blake2b(content, digest_size=16, key=salt).digest()
+
+
+def variable_digest(environ: "Mapping[str, str]", name: str, salt: bytes) -> bytes | None:
+    """Return the digest of an environment variable's value, None where it is not set."""
+    value = environ.get(name)
+    return None if value is None else digest(value.encode("utf-8", "surrogateescape"), salt)
+
+
+def environment_digest(environ: "Mapping[str, str]", salt: bytes) -> bytes:
+    """Return the digest of all names and values but `NOISE`."""
+    lines = sorted(f"{name}={value}" for name, value in environ.items() if name not in NOISE)
+    return digest("\0".join(lines).encode("utf-8", "surrogateescape"), salt)
+
+
+def what_changed(snapshot: Snapshot, arguments: "Iterable[str]", environ: "Mapping[str, str]") -> str | None:
+    """Return which fact does not hold any more, None where all do; files are left to `files_changed`.
+
+    The project is the current directory.
+    """
+    if snapshot.arguments != tuple(arguments):
+        return "the command line"
+    if snapshot.stamp != stamp():
+        return "Python, buildkit or the machine"
+    if _busy():
+        return "another run holds the project"
+    try:
+        database = os.stat(DATABASE)
+    except OSError:
+        return "the record of the project"
+    if (database.st_dev, database.st_ino) != snapshot.database:
+        return "the record of the project"
+    return _environment_changed(snapshot, environ) or _places_changed(snapshot)
+
+
+def _busy() -> bool:
+    """Whether a run holds the lock: only then, or after a kill, the file says who that is."""
+    try:
+        return os.stat(LOCK).st_size > 0
+    except OSError:
+        return False
+
+
+def _environment_changed(snapshot: Snapshot, environ: "Mapping[str, str]") -> str | None:
+    salt = snapshot.salt
+    for name, seen in snapshot.environment:
+        if variable_digest(environ, name, salt) != seen:
+            return f"environment variable {name}"
+    if snapshot.whole_environment and environment_digest(environ, salt) != snapshot.whole_environment:
+        return "the environment"
+    return None
+
+
+def _places_changed(snapshot: Snapshot) -> str | None:
+    for path, follow, kind in snapshot.kinds:
+        if kind_of(path, follow=follow) != kind:
+            return path
+    for path, text in snapshot.links:
+        try:
+            if os.readlink(path) != text:
+                return path
+        except OSError:
+            return path
+    for path, mode, answer in snapshot.accesses:
+        if os.access(path, mode) != answer:
+            return path
+    for path, seen, listed, names in snapshot.listings:
+        try:
+            status = os.stat(path)
+        except OSError:
+            if listed:
+                return path
+            continue
+        if signature(status) != seen and listing_of(path, names) != listed:
+            return path
+    return None
+
+
+def files_changed(snapshot: Snapshot) -> list[int] | None:
+    """Return the numbers of the paths whose signature is not the recorded one; None where one is gone."""
+    paths = snapshot.paths.split("\0") if snapshot.paths else []
+    try:
+        found = signatures_of(paths)
+    except (OSError, ValueError):
+        return None
+    if found.tobytes() == snapshot.signatures:
+        return []
+    recorded = array("q")
+    recorded.frombytes(snapshot.signatures)
+    if len(recorded) != len(found):
+        return None
+    return [number for number, (now, then) in enumerate(zip(found, recorded, strict=True)) if now != then]
+
+
+def now_ns() -> int:
+    """Return the wall clock that file timestamps are compared with."""
+    return time.time_ns()

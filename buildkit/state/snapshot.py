@@ -1,0 +1,238 @@
+"""A run that had nothing to do, kept as facts: while all of them hold, the next such run has nothing to do.
+
+What belongs here: the file, its names, and throwing all of them away. Nothing but builtin modules is
+imported, because the fast answer pays for each import; that goes for `typing` and `__future__`, too. Which
+facts there are, and whether they hold, is `state/facts.py`.
+"""
+
+import marshal
+import os
+import sys
+from zlib import crc32
+
+import buildkit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DIRECTORY = os.path.join(".buildkit", "snapshots")
+DATABASE = os.path.join(".buildkit", "state.db")
+LOCK = os.path.join(".buildkit", "lock")
+PENDING = os.path.join(".buildkit", "pending.jsonl")
+
+_MAGIC = b"buildkit snapshot 1\n"
+_KEPT = 32  # snapshots of this many command lines; the oldest goes first
+_SUFFIX = ".snapshot"
+_REASON_SUFFIX = ".reason"
+
+
+class Snapshot:
+    """The facts, what is printed while they hold, and what the history is told. See `fields`."""
+
+    # No dataclass and no named tuple: their modules take longer to import than the whole file to read.
+    fields = (
+        "stamp",  # the interpreter, this machine, buildkit: see `stamp`
+        "arguments",  # of the command line
+        "database",  # device and inode of the state database
+        "salt",  # of the digests of environment values
+        "environment",  # ((name, digest or None), ...)
+        "whole_environment",  # digest of all names and values where loading looked at all of them, or b""
+        "kinds",  # ((path, whether links are followed, kind), ...): see `facts.kind_of`
+        "links",  # ((path, where it leads), ...)
+        "accesses",  # ((path, mode, answer), ...) of os.access
+        "listings",  # ((path, signature, digest, names), ...): see `facts.listing_of`
+        "paths",  # files, joined by NUL; the first `tracked` of them are inputs, outputs and tools
+        "tracked",
+        "signatures",  # one 64-bit number for each path, 0 for one that has to be read
+        "digests",  # 16 bytes for each tracked path
+        "modes",  # permission bits of each tracked path, two bytes each
+        "stdout",  # what is printed
+        "summary",  # what is printed on stderr, before and behind the duration
+        "history",  # the line for `pending.jsonl`, without what changes from run to run
+        "runs",  # how many runs this snapshot has answered: decides which of them check themselves
+    )
+    __slots__ = fields
+
+    stamp: tuple[object, ...]
+    arguments: tuple[str, ...]
+    database: tuple[int, int]
+    salt: bytes
+    environment: tuple[tuple[str, bytes | None], ...]
+    whole_environment: bytes
+    kinds: tuple[tuple[str, bool, int], ...]
+    links: tuple[tuple[str, str], ...]
+    accesses: tuple[tuple[str, int, bool], ...]
+    listings: tuple[tuple[str, int, bytes, frozenset[str] | None], ...]
+    paths: str
+    tracked: int
+    signatures: bytes
+    digests: bytes
+    modes: bytes
+    stdout: str
+    summary: tuple[str, str]
+    history: str
+    runs: int
+
+    def __init__(self, values: "Iterable[object]") -> None:
+        """Take the values of all fields, in their order."""
+        for name, value in zip(self.fields, values, strict=True):
+            setattr(self, name, value)
+
+    def values(self) -> tuple[object, ...]:
+        """Return the values of all fields, in their order."""
+        return tuple([getattr(self, name) for name in self.fields])
+
+
+def stamp() -> tuple[object, ...]:
+    """Return what has to be the same for a snapshot to mean anything: program, interpreter, machine, user.
+
+    To be asked before a dodo.py is loaded, which may change `sys.path`.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    return (
+        buildkit.__version__,
+        sys.version,
+        sys.executable,
+        tuple(sys.flags),
+        tuple(sys.path),
+        tuple(os.uname()),
+        os.getuid(),
+        len(affinity(0)) if affinity is not None else os.cpu_count(),
+    )
+
+
+def name_of(arguments: "Iterable[str]") -> str:
+    """Return the name of the file for a command line; what stands in the file decides, not its name."""
+    terminals = f"{os.isatty(1):d}{os.isatty(2):d}"  # what is printed may depend on them
+    text = "\0".join((terminals, *arguments))
+    return f"{crc32(text.encode('utf-8', 'surrogateescape')):08x}"
+
+
+def read(project: str, name: str) -> Snapshot | None:
+    """Return the snapshot of that name, None where there is none that this program understands."""
+    try:
+        with open(os.path.join(project, DIRECTORY, name + _SUFFIX), "rb", buffering=0) as file:
+            content = file.read()
+    except OSError:
+        return None
+    start = len(_MAGIC) + 4
+    if content[: len(_MAGIC)] != _MAGIC:
+        return None
+    body = memoryview(content)[start:]
+    # Bytes that are not what was written must not reach `marshal`, which may crash on them.
+    if crc32(body).to_bytes(4, "little") != content[len(_MAGIC) : start]:
+        return None
+    try:
+        return Snapshot(marshal.loads(body))  # noqa: S302 - checked above, and written by this account
+    except (ValueError, TypeError, EOFError):
+        return None
+
+
+def write(project: str, name: str, snapshot: Snapshot) -> None:
+    """Put a snapshot in the place of the one of that name; OSError as it comes."""
+    body = marshal.dumps(snapshot.values())
+    _replace(project, name + _SUFFIX, _MAGIC + crc32(body).to_bytes(4, "little") + body)
+    _remove(project, name + _REASON_SUFFIX)
+    _keep_the_newest(project)
+
+
+def write_reason(project: str, name: str, command: str, reason: str) -> None:
+    """Say why there is no snapshot for a command line; OSError as it comes."""
+    _remove(project, name + _SUFFIX)
+    _replace(project, name + _REASON_SUFFIX, f"{command}\n{reason}\n".encode("utf-8", "backslashreplace"))
+    _keep_the_newest(project)
+
+
+def reasons(project: str) -> list[tuple[str, str]]:
+    """Return command lines that have no snapshot, each with the reason, the last one first."""
+    found = []
+    for path in reversed(_oldest_first(project)):
+        if path.endswith(_REASON_SUFFIX):
+            with open(path, encoding="utf-8", errors="replace") as file:
+                command, _, reason = file.read().partition("\n")
+            found.append((command, reason.strip()))
+    return found
+
+
+def discard(project: str) -> None:
+    """Throw all snapshots away. To be done before anything is written that the facts do not show.
+
+    OSError where that is impossible: then nothing may be written.
+    """
+    directory = os.path.join(project, DIRECTORY)
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if name.endswith(_SUFFIX):
+            try:
+                os.unlink(os.path.join(directory, name))
+            except FileNotFoundError:
+                continue
+
+
+def append_line(path: str, line: bytes) -> int:
+    """Add a line to a file that many processes write, and return its size.
+
+    The leading newline ends a line that a full disk or a kill may have cut short.
+    """
+    import fcntl  # there is none on Windows, and this is only called where there is one
+
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        # Shared: writers do not disturb each other (O_APPEND), but must not write between the reading
+        # and the truncating of `pending.drain`.
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        os.write(fd, b"\n" + line + b"\n")
+        return os.fstat(fd).st_size
+    finally:
+        os.close(fd)
+
+
+def _replace(project: str, name: str, content: bytes) -> None:
+    directory = os.path.join(project, DIRECTORY)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    path = os.path.join(directory, name)
+    temporary = f"{path}.{os.getpid()}.new"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb", buffering=0) as file:
+            view = memoryview(content)
+            while view:
+                view = view[file.write(view) :]
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _remove(project: str, name: str) -> None:
+    try:
+        os.unlink(os.path.join(project, DIRECTORY, name))
+    except FileNotFoundError:
+        return
+
+
+def _oldest_first(project: str) -> list[str]:
+    directory = os.path.join(project, DIRECTORY)
+    found = []
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                try:
+                    found.append((entry.stat().st_mtime_ns, entry.path))
+                except FileNotFoundError:
+                    continue
+    except FileNotFoundError:
+        return []
+    return [path for _, path in sorted(found)]
+
+
+def _keep_the_newest(project: str) -> None:
+    for path in _oldest_first(project)[:-_KEPT]:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            continue
