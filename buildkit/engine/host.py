@@ -65,4 +65,10 @@ class Host(Protocol):
         """
 
     def teardown(self, task: Task) -> str | None:
-        """Run the teardown actions of a task; return a message where one failed."""
+        """Run the teardown actions of a task in this process; return a message where one failed."""
+
+    def teardown_payload(self, task: Task) -> object:
+        """Return what the frontend's runner needs to run the teardown actions where the task ran."""
+
+    def torn_down(self, task: Task, outcome: JobOutcome) -> str | None:
+        """Show what teardown actions printed elsewhere; return a message where one failed."""

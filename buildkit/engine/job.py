@@ -46,6 +46,8 @@ class PythonJob:
 
     payload: object
     timeout_s: float | None = None
+    keeps_worker: bool = False  # a later job has to find in its process what this one leaves there
+    worker: str = ""  # the process that must run it, as `JobOutcome.worker` named it; "": any
 
 
 Job = CommandJob | PythonJob

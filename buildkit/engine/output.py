@@ -22,13 +22,26 @@ _LIVE_BYTES = 4 * 1024 * 1024  # output on its way to the sink; a job that is fa
 
 
 class JobOutput:
-    """What one in-process job writes: into its log at once, and to the sink in the loop's thread."""
+    """What one in-process job writes: into its log at once, and to the sink in the loop's thread.
 
-    def __init__(self, loop: EventLoop, job_id: int, sink: OutputSink | None, spill_dir: str | None) -> None:
+    `direct`: the loop's thread itself runs the job. It stands still while the job's other threads write,
+    so they may tell the sink themselves.
+    """
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        job_id: int,
+        sink: OutputSink | None,
+        spill_dir: str | None,
+        *,
+        direct: bool = False,
+    ) -> None:
         self.log = TaskLog(spill_dir)
         self.out = cast(TextIO, _JobStream(self, 1, sys.__stdout__ or sys.stdout))
         self.err = cast(TextIO, _JobStream(self, 2, sys.__stderr__ or sys.stderr))
         self._loop = loop
+        self._direct = direct
         self._job_id = job_id
         self._sink = sink
         self._captures = {1: Capture(), 2: Capture()}
@@ -46,7 +59,7 @@ class JobOutput:
             self._captures[stream].write(data)
             if self._sink is None:
                 return
-            if threading.get_ident() == self._loop.thread_id:
+            if self._direct or threading.get_ident() == self._loop.thread_id:
                 self._sink.write(self._job_id, stream, data)
                 return
             while self._pending_bytes > _LIVE_BYTES and not self._closed:

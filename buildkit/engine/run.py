@@ -134,7 +134,7 @@ class Run:
         self._next_job = 1
         self._stopping = False
         self._signal: int | None = None
-        self._torn_down: list[Task] = []
+        self._torn_down: dict[str, tuple[Task, str]] = {}  # task and the process that ran it, in that order
         self._started_ns = 0
         self._area_ns = 0
         self._area_at_ns = 0
@@ -155,8 +155,9 @@ class Run:
             self._scheduler.add(self._plan.selected)
             self._until_done()
         finally:
-            self._shut_down()
+            self._end_running()
             self._tear_down()
+            self._shut_down()
             self._flush_now()
             self.totals.critical_path = self._scheduler.critical_path()
             if self._signal is not None:
@@ -337,7 +338,7 @@ class Run:
         if task.settings.pool is not None:
             self._pools[task.settings.pool] = self._pools.get(task.settings.pool, 0) + 1
         if task.teardown:
-            self._torn_down.append(task)
+            self._torn_down[task.name] = (task, "")
         self._emit(events.Started(task, running.slot))
         executor.start(job_id, job, self, self._done)
 
@@ -356,7 +357,7 @@ class Run:
         changed = self._judge.changed_inputs(task, judgement.inputs) if task.uses_changed else None
         if changed is None:
             changed = [path for path, _seen in judgement.inputs]
-        job = PythonJob(self._host.payload(task, getargs, changed), timeout_s)
+        job = PythonJob(self._host.payload(task, getargs, changed), timeout_s, keeps_worker=task.teardown)
         inline = self._host.runs_inline(task)
         return job, self._executors.inline if inline else self._executors.python
 
@@ -374,6 +375,8 @@ class Run:
         if pool is not None:
             self._pools[pool] -= 1
         self._judge.files_may_have_changed()
+        if running.node.task.teardown:
+            self._torn_down[running.node.task.name] = (running.node.task, outcome.worker)
         if outcome.status is JobStatus.OK:
             self._succeeded(running, outcome)
         else:
@@ -524,8 +527,14 @@ class Run:
         for job_id, running in list(self._running.items()):
             running.executor.cancel(job_id)
 
-    def _shut_down(self) -> None:
+    def _end_running(self) -> None:
         self._stopping = True
+        if self._running:
+            for job_id, running in list(self._running.items()):
+                running.executor.cancel(job_id)
+            self._loop.run_until(lambda: not self._running)
+
+    def _shut_down(self) -> None:
         for executor in self._executors.all():
             executor.shutdown(self._options.grace_s)
         for node in self._scheduler.unfinished():
@@ -533,14 +542,30 @@ class Run:
                 self.totals.counts[Decision.CANCELLED] = self.totals.counts.get(Decision.CANCELLED, 0) + 1
 
     def _tear_down(self) -> None:
-        for task in reversed(self._torn_down):
+        for task, worker in reversed(self._torn_down.values()):
             self._emit(events.TearingDown(task))
             try:
-                message = self._host.teardown(task)
+                outcome = self._tear_down_at(worker, task)
+                if outcome is None:
+                    message = self._host.teardown(task)
+                else:
+                    message = self._host.torn_down(task, outcome)
             except BuildkitError as error:
                 message = str(error)
             if message is not None:
                 self._emit(events.TeardownFailed(task, message))
+
+
+    def _tear_down_at(self, worker: str, task: Task) -> JobOutcome | None:
+        """Run teardown actions in the worker process that holds what the task has left there, if any does."""
+        if not worker.startswith("worker:"):
+            return None
+        outcomes: list[JobOutcome] = []
+        job = PythonJob(self._host.teardown_payload(task), worker=worker)
+        self._executors.python.start(self._next_job, job, None, lambda _id, outcome: outcomes.append(outcome))
+        self._next_job += 1
+        self._loop.run_until(lambda: bool(outcomes))
+        return outcomes[0] if outcomes[0].status is not JobStatus.LOST else None
 
 
 def _checking(task: Task, message: str) -> str:

@@ -165,7 +165,7 @@ class InlineExecutor:
         """
         if not isinstance(job, PythonJob):
             raise TypeError(f"the inline executor runs Python jobs, not {type(job).__name__}")
-        output = JobOutput(self._loop, job_id, sink, self._spill_dir)
+        output = JobOutput(self._loop, job_id, sink, self._spill_dir, direct=True)
         before = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = output.out, output.err
         meter = Meter()

@@ -65,6 +65,7 @@ class _Worker:
     outbox: bytes = b""
     task: _Task | None = None
     retired: bool = False  # takes no more jobs
+    kept: bool = False  # retired or not, it lives on for jobs that name it
     dead: bool = False
 
 
@@ -117,6 +118,9 @@ class WorkerPool:
             message = f"Python action cannot be sent to a worker process: {error}"
             self._loop.call_soon(partial(self._finish, task, JobOutcome(JobStatus.ERROR, message)))
             return
+        if job.worker:
+            self._give_to(job.worker, task)
+            return
         self._waiting.append(task)
         self._feed()
 
@@ -142,6 +146,10 @@ class WorkerPool:
         for task in list(self._tasks.values()):
             self._end(task, JobStatus.CANCELLED)
         self._loop.run_until(lambda: not self._tasks)
+        for worker in list(self._workers):
+            worker.kept = False
+            if worker.retired and worker.task is None:
+                self._hang_up(worker)
         self.retire_all()
         if not self._loop.run_until(lambda: not self._workers, timeout_s=grace_s):
             for worker in self._workers:
@@ -168,8 +176,25 @@ class WorkerPool:
                     continue
             self._give(worker, self._waiting.popleft())
 
+    def _named(self, name: str) -> _Worker | None:
+        for worker in self._workers:
+            if name == f"worker:{worker.pid}" and worker.task is None and worker.line >= 0:
+                return worker
+        return None
+
+    def _give_to(self, name: str, task: _Task) -> None:
+        worker = self._named(name)
+        if worker is None:
+            outcome = JobOutcome(JobStatus.LOST, f"the process {name} is gone")
+            self._loop.call_soon(partial(self._finish, task, outcome))
+            return
+        if worker in self._idle:
+            self._idle.remove(worker)
+        self._give(worker, task)
+
     def _give(self, worker: _Worker, task: _Task) -> None:
         worker.task = task
+        worker.kept |= task.job.keeps_worker
         task.started = process_clock()
         task.started_ns = time.monotonic_ns()
         if task.job.timeout_s is not None:
@@ -185,7 +210,11 @@ class WorkerPool:
             self._retire(worker)
             if task.timeout is not None:
                 task.timeout.cancel()
-            self._waiting.appendleft(task)
+            if task.job.worker:
+                outcome = JobOutcome(JobStatus.LOST, f"the process {task.job.worker} is gone")
+                self._loop.call_soon(partial(self._finish, task, outcome))
+            else:
+                self._waiting.appendleft(task)
             return
         if sent < len(task.request):
             worker.outbox = task.request[sent:]
@@ -367,7 +396,7 @@ class WorkerPool:
             worker.retired = True
             if worker in self._idle:
                 self._idle.remove(worker)
-            if worker.task is None:
+            if worker.task is None and not worker.kept:
                 self._hang_up(worker)
 
     def _hang_up(self, worker: _Worker) -> None:

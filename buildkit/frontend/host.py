@@ -20,11 +20,11 @@ from doit.task import Task as DoitTask
 from buildkit.core.errors import PlanError
 from buildkit.core.plan import CheckKind, Task
 from buildkit.engine.host import CheckAnswer, Extension, HostError
-from buildkit.engine.job import JobOutcome
+from buildkit.engine.job import JobOutcome, JobStatus
 from buildkit.frontend.checks import ask_opaque, values_of_checks
 from buildkit.frontend.definitions import loading_error
 from buildkit.frontend.planner import Planner, is_interactive
-from buildkit.frontend.runner import Payload
+from buildkit.frontend.runner import Payload, TeardownPayload
 
 
 class DoitHost:
@@ -189,6 +189,19 @@ class DoitHost:
                 raise HostError(told(error, "a value saver")) from None
         return values
 
+    def teardown_payload(self, task: Task) -> object:
+        """Return what a worker needs to run the teardown actions of a task that it has executed."""
+        return TeardownPayload(task.name, self._stream)
+
+    def torn_down(self, task: Task, outcome: JobOutcome) -> str | None:
+        """Pass on what the worker printed; doit decided there how much of it is shown."""
+        for stream, texts in ((sys.stdout, outcome.outs), (sys.stderr, outcome.errs)):
+            stream.write("".join(text for text in texts if text))
+            stream.flush()
+        if outcome.status is JobStatus.OK:
+            return None
+        return _teardown_message(task, outcome.message)
+
     def teardown(self, task: Task) -> str | None:
         """Run the teardown actions in this process."""
         doit_task = self.tasks[task.name]
@@ -199,7 +212,11 @@ class DoitHost:
         sys.stdout.flush()
         if fail is None:
             return None
-        return f"ERROR: task '{task.name}' teardown action\n{fail.get_msg()}"
+        return _teardown_message(task, fail.get_msg())
+
+
+def _teardown_message(task: Task, message: str) -> str:
+    return f"ERROR: task '{task.name}' teardown action\n{message}"
 
 
 def told(error: Exception, what: str) -> str:

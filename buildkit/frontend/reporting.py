@@ -6,10 +6,10 @@ What belongs here: the translation. doit's reporters, built in or the user's own
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TextIO
 
-from doit.exceptions import BaseFail, DependencyError, TaskError, TaskFailed, UnmetDependency
+from doit.exceptions import BaseFail, DependencyError, SetupError, TaskError, TaskFailed, UnmetDependency
 from doit.task import Stream
 from doit.task import Task as DoitTask
 
@@ -18,6 +18,8 @@ from buildkit.engine import events
 from buildkit.engine.events import Event, Failure, FailureKind
 from buildkit.engine.job import JobOutcome
 from buildkit.engine.log import TaskLog, sanitize
+from buildkit.frontend.folding import Fold, Folding
+from buildkit.frontend.observing import Voice
 from buildkit.frontend.runner import Reply
 
 _FAILURES: dict[FailureKind, type[BaseFail]] = {
@@ -40,13 +42,16 @@ class ReporterSink:
         stream: Stream,
         parallel: bool,
         warn: Callable[[str], None],
+        voice: Voice | None = None,
+        folding: Folding | None = None,
     ) -> None:
+        """`voice` takes note of what is printed, `folding` puts markers around the output of tasks."""
         self._reporter = reporter
         self._tasks = tasks
         self._selected = selected
         self._stream = stream
         self._warn = warn
-        self._output = LiveOutput(parallel=parallel)
+        self._output = LiveOutput(parallel=parallel, voice=voice, folding=folding)
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.RunStarted: self._run_started,
             events.Judged: lambda event: reporter.get_status(self._task(event.task)),
@@ -105,7 +110,7 @@ class ReporterSink:
         restored = getattr(self._reporter, "restored", None)
         (restored or self._reporter.skip_uptodate)(task)
         if event.log is not None:
-            self._output.replay(event.log, self._verbosity(event.task))
+            self._output.replay(event.task.name, event.log, self._verbosity(event.task))
 
     def _failed(self, event: events.Failed) -> None:
         task = self._task(event.task)
@@ -122,7 +127,7 @@ class ReporterSink:
         self._reporter.add_failure(task, fail)
 
     def _teardown_failed(self, event: events.TeardownFailed) -> None:
-        self._reporter.cleanup_error(TaskError(event.message))
+        self._reporter.cleanup_error(SetupError(event.message))
 
 
 def _fail_of(failure: Failure) -> BaseFail:
@@ -151,8 +156,11 @@ class LiveOutput:
     whole lines through, and anything less is held until the task is done, so that it stays together.
     """
 
-    def __init__(self, *, parallel: bool) -> None:
+    def __init__(self, *, parallel: bool, voice: Voice | None = None, folding: Folding | None = None) -> None:
         self._parallel = parallel
+        self._voice = voice or Voice()
+        self._folding = folding
+        self._folds: dict[str, Fold] = {}  # of running tasks, in sequence
         # As they are now: actions in this process put others in their place while they run.
         self._targets: dict[int, TextIO] = {1: sys.stdout, 2: sys.stderr}
         self._partial: dict[tuple[str, int], bytes] = {}
@@ -166,31 +174,56 @@ class LiveOutput:
             if rest:
                 self._partial[task, stream] = rest
             data = whole + newline
-        self._print(stream, data)
+            self._print(stream, data)
+        else:
+            self._sequential(task)(stream, data)
+
+    def _sequential(self, task: str) -> Callable[[int, bytes], None]:
+        """Return where the output of the one task that runs goes."""
+        if self._folding is None:
+            return self._print
+        fold = self._folds.get(task)
+        if fold is None:
+            fold = self._folds[task] = self._fold(task, self._folding)
+        return fold.write
+
+    def _fold(self, task: str, folding: Folding) -> Fold:
+        return Fold(folding, task, f"{task}: output", self._print)
 
     def finish(self, task: str, log: TaskLog, verbosity: int) -> None:
         """Show what was held back of a task."""
         if not self._parallel:
+            fold = self._folds.pop(task, None)
+            if fold is not None:
+                fold.close()
             return
         if verbosity < 2:
-            for stream, data in log.frames():
-                if _shown(stream, verbosity):
-                    self._print(stream, data)
+            self._print_all(
+                task, ((stream, data) for stream, data in log.frames() if _shown(stream, verbosity))
+            )
             return
         for stream in (1, 2):
             rest = self._partial.pop((task, stream), b"")
             if rest:
                 self._print(stream, rest + b"\n")
 
-    def replay(self, log: TaskLog, verbosity: int) -> None:
+    def replay(self, task: str, log: TaskLog, verbosity: int) -> None:
         """Show the log of a task that did not run, harmless to a terminal."""
-        for stream, data in log.frames():
-            if _shown(stream, verbosity):
-                self._print(stream, sanitize(data))
+        shown = ((stream, data) for stream, data in log.frames() if _shown(stream, verbosity))
+        self._print_all(task, ((stream, sanitize(data)) for stream, data in shown))
+
+    def _print_all(self, task: str, frames: Iterable[tuple[int, bytes]]) -> None:
+        """Show all that a task wrote in one piece, folded where that is done."""
+        fold = None if self._folding is None else self._fold(task, self._folding)
+        for stream, data in frames:
+            (self._print if fold is None else fold.write)(stream, data)
+        if fold is not None:
+            fold.close()
 
     def _print(self, stream: int, data: bytes) -> None:
         if not data:
             return
+        self._voice.speaks()
         target = self._targets[stream]
         buffer = getattr(target, "buffer", None)
         try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from doit.exceptions import BaseFail, InvalidTask, TaskFailed
+from doit.task import Stream
 from doit.task import Task as DoitTask
 
 from buildkit.engine.job import JobStatus, RunnerReply
@@ -28,6 +29,14 @@ class Payload:
     changed: Sequence[str]
     file_dep: Sequence[str]
     verbosity: int
+
+
+@dataclass(frozen=True, slots=True)
+class TeardownPayload:
+    """Whose teardown actions are to run in the process that has executed the task."""
+
+    task: str
+    stream: Stream
 
 
 @dataclass(slots=True)
@@ -63,6 +72,8 @@ class TaskRunner:
 
     def run(self, payload: object, out: TextIO, err: TextIO) -> RunnerReply:
         """Execute all actions of one task; stops at the first that fails."""
+        if isinstance(payload, TeardownPayload):
+            return self._teardown(payload)
         assert isinstance(payload, Payload)  # noqa: S101 - the host makes nothing else
         task = self._tasks[payload.task]
         task.options = dict(payload.options)
@@ -76,6 +87,16 @@ class TaskRunner:
         if task.io.capture is not True:
             return self._uncaptured(task)
         return self._captured(task, out, err)
+
+    def _teardown(self, payload: TeardownPayload) -> RunnerReply:
+        task = self._tasks[payload.task]
+        if task.verbosity is None:
+            task.overwrite_verbosity(payload.stream)
+        fail = task.execute_teardown(payload.stream)
+        sys.stdout.flush()
+        if fail is None:
+            return RunnerReply()
+        return RunnerReply(JobStatus.ERROR, fail.get_msg())
 
     def _captured(self, task: DoitTask, out: TextIO, err: TextIO) -> RunnerReply:
         reply = Reply()

@@ -406,3 +406,23 @@ def test_no_output_is_made_where_it_was_declared(twins: Twins):
     twins.write("in", "1")
     assert twins.run().exit_code == 0
     assert twins.run().ran == ["lazy"]
+
+
+@pytest.mark.parametrize("width", ["0", "2"])
+def test_teardown_finds_what_its_task_has_left_in_memory(twins: Twins, width: str):
+    twins.dodo("""
+        import os
+        left = {}
+
+        def serve(name):
+            left[name] = os.getpid()
+
+        def stop(name):
+            say(f'stop {name} {left.get(name) == os.getpid()}')
+
+        def task_serve():
+            for name in ('a', 'b', 'c'):
+                yield {'name': name, 'actions': [(serve, [name])], 'teardown': [(stop, [name])]}
+    """)
+    pair = twins.run("-n", width, order=False)
+    assert sorted(pair.ran) == ["stop a True", "stop b True", "stop c True"]
