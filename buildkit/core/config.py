@@ -51,6 +51,7 @@ class Settings:
     log_max_size: int = 16 * 2**20  # bytes kept of one task's output
     grace: float = 2.0  # seconds between SIGTERM and SIGKILL
     pools: Mapping[str, int] = field(default_factory=dict)  # name -> how many tasks at once
+    events: str | None = None  # file that each run appends its events to
     sla: float | None = None  # seconds that each task should stay below; None: no targets
     history_max_age: int = 30 * 86400  # seconds; older runs are left in daily totals alone
     history_max_runs: int = 1000  # likewise; runs that executed nothing are counted apart
@@ -215,6 +216,7 @@ _SETTINGS: dict[str, _Parser] = {
     "log_max_size": parse_size,
     "grace": _seconds,
     "pools": _pools,
+    "events": _text,
     "sla": _target_of_all,
     "history_max_age": parse_age_s,
     "history_max_runs": _count,

@@ -8,6 +8,8 @@ from doit.exceptions import BaseFail
 from doit.reporter import ConsoleReporter
 from doit.task import Task as DoitTask
 
+from buildkit.frontend.folding import Folding
+
 _TAIL_LINES = 60  # of a failed task's output; the whole is in its log file
 
 
@@ -15,6 +17,7 @@ class BuildkitReporter(ConsoleReporter):  # type: ignore[misc] # doit has no typ
     """doit's console output; restored tasks are told apart from those that are up to date."""
 
     desc = "console output"
+    folding: Folding | None = None  # how the CI service folds output, where it does
 
     def restored(self, task: DoitTask) -> None:
         """Tell that outputs and log of a task came back from the cache."""
@@ -29,6 +32,9 @@ class BuildkitReporter(ConsoleReporter):  # type: ignore[misc] # doit has no typ
                 continue
             show_err = task.verbosity < 1 or self.failure_verbosity > 0
             show_out = task.verbosity < 2 or self.failure_verbosity == 2
+            fold = self.folding if show_err or show_out else None
+            if fold is not None:
+                self.write(fold.begin(task.name, f"{task.name}: output of the failed task"))
             if show_err or show_out:
                 self.write("#" * 40 + "\n")
             if show_err:
@@ -39,6 +45,8 @@ class BuildkitReporter(ConsoleReporter):  # type: ignore[misc] # doit has no typ
             path = getattr(fail, "log_path", None)
             if path:
                 self.write(f"{task.name} <log>: {path}\n")
+            if fold is not None:
+                self.write(fold.end(task.name))
         if self.runtime_errors:
             self.write("#" * 40 + "\n")
             self.write("Execution aborted.\n")

@@ -182,9 +182,7 @@ class Session:
             started_at=time.time(),
             predicted=self._predicted_ns,
         )
-        parts = RunParts(
-            context, scheduler, self._loop, self._options.width, pools=workspace.settings.pools
-        )
+        parts = RunParts(context, scheduler, self._loop, self._options.width, pools=workspace.settings.pools)
         return FanOut(self._dirtiness, self._observers(parts), workspace.warn)
 
     def _execute(self, judge: Judge, recorder: Recorder, scheduler: Scheduler, sink: EventSink) -> RunTotals:

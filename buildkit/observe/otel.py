@@ -17,8 +17,8 @@ from buildkit.engine.job import JobStatus
 from buildkit.observe.context import RunContext
 from buildkit.observe.executions import Ended, Executions
 from buildkit.observe.observer import Handler
+from buildkit.observe.options import OBSERVING_VARIABLES
 
-ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _PROTOCOL_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _BATCH = 512  # spans in one request; what the SDK's own processor sends
 _RESULTS = {
@@ -55,7 +55,7 @@ def wanted_by_environment(environ: Mapping[str, str]) -> bool:
     """Return whether a collector is configured, and tracing is not switched off."""
     disabled = environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
     off = environ.get("OTEL_TRACES_EXPORTER", "").lower() == "none"
-    return not disabled and not off and any(environ.get(name) for name in ENDPOINT_VARIABLES)
+    return not disabled and not off and any(environ.get(name) for name in OBSERVING_VARIABLES)
 
 
 class OpenTelemetry:

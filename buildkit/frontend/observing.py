@@ -1,0 +1,217 @@
+"""Who observes a run, beside doit's reporter: chosen from options, settings, environment and terminal.
+
+What belongs here: the choice, and the order in which observers are told. What each does is its own module's.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from buildkit.core.plan import Task, TaskKind
+from buildkit.engine.loop import EventLoop
+from buildkit.engine.scheduler import Scheduler
+from buildkit.frontend.ci import ci_service
+from buildkit.frontend.folding import Folding, GitHubFolding, GitLabFolding
+from buildkit.frontend.screen import Screen, terminal_reflows
+from buildkit.observe.context import RunContext
+from buildkit.observe.executions import Executions
+from buildkit.observe.files import AppendedFile, ReplacedFile
+from buildkit.observe.forecast import Forecast
+from buildkit.observe.observer import Observer
+from buildkit.observe.options import OBSERVING_VARIABLES, ObserveOptions
+from buildkit.observe.progress import Progress
+from buildkit.observe.status import StatusFile
+
+
+class ConsoleMode(Enum):
+    """What the console shows beside the reporter's lines."""
+
+    NOTHING = 1  # another reporter than ours: what is printed is its contract
+    LINES = 2  # no terminal: a heartbeat when nothing was said for long
+    TERMINAL = 3  # a terminal that tasks may use themselves: nothing is drawn on it
+    LIVE = 4  # a terminal that is ours: the live view
+
+
+def console_mode(
+    environ: Mapping[str, str], *, ours: bool, terminal: bool, inline: bool, live: bool
+) -> ConsoleMode:
+    """Return what to show. `terminal`: standard error is one; `inline`: tasks run in sequence, at its front.
+
+    With `-n 0` a task may ask questions, start an editor or a debugger: drawing would be in its way.
+    """
+    if not ours:
+        return ConsoleMode.NOTHING
+    if not terminal or ci_service(environ) is not None:
+        return ConsoleMode.LINES
+    if inline or not live or environ.get("TERM", "dumb") == "dumb":
+        return ConsoleMode.TERMINAL
+    return ConsoleMode.LIVE
+
+
+def folding_of(environ: Mapping[str, str]) -> Folding | None:
+    """Return how this CI service folds output, None where none does."""
+    service = ci_service(environ)
+    if service == "github":
+        return GitHubFolding()
+    return GitLabFolding() if service == "gitlab" else None
+
+
+@dataclass(frozen=True, slots=True)
+class RunParts:
+    """The parts of a run that observers look at."""
+
+    context: RunContext
+    scheduler: Scheduler
+    loop: EventLoop
+    width: int
+    pools: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class Voice:
+    """When something was printed last, on the monotonic clock."""
+
+    spoke_s: float = 0.0
+
+    def speaks(self) -> None:
+        """Take note that something is printed now."""
+        self.spoke_s = time.monotonic()
+
+
+class Observing:
+    """The observers of one run: files are opened, and found writable, before the first task."""
+
+    def __init__(
+        self,
+        options: ObserveOptions,
+        environ: Mapping[str, str],
+        *,
+        mode: ConsoleMode,
+        threads: bool,
+    ) -> None:
+        """`threads`: Python actions run in threads. UsageError where what is asked for cannot be done."""
+        self.voice = Voice()
+        self.mode = mode
+        self.folding = None if mode is ConsoleMode.NOTHING else folding_of(environ)
+        self._environ = environ
+        self._threads = threads
+        self._events = None if options.events is None else AppendedFile(options.events, "--events")
+        self._trace = None if options.trace is None else ReplacedFile(options.trace, "--trace")
+        self._junit = None if options.junit is None else ReplacedFile(options.junit, "--junit")
+        self._prometheus = (
+            None if options.prometheus is None else ReplacedFile(options.prometheus, "--prometheus")
+        )
+        self._otel = _wants_spans(options, environ)
+        self.screen: Screen | None = None
+        if mode is ConsoleMode.LIVE:
+            self.screen = Screen(2, reflows=terminal_reflows(environ))
+            self.screen.install()
+
+    @property
+    def wants_every_run(self) -> bool:
+        """Whether somebody has to be told of each run, also of one that has nothing to do."""
+        files = (self._events, self._trace, self._junit, self._prometheus)
+        return self._otel or any(file is not None for file in files) or ci_service(self._environ) == "github"
+
+    def close(self) -> None:
+        """Give the terminal back, however the run ended."""
+        if self.screen is not None:
+            self.screen.close()
+
+    def observers(self, parts: RunParts) -> list[Observer]:
+        """Return who is told of this run, in order."""
+        context, loop = parts.context, parts.loop
+        progress = Progress()
+        forecast = Forecast(
+            parts.scheduler, progress, width=parts.width, pools=parts.pools, predicted=context.predicted
+        )
+        chosen: list[Observer] = [progress, StatusFile(context, progress, forecast, loop)]
+        if self._events is not None:
+            from buildkit.observe.jsonl import EventLines  # as all below: only where it is asked for
+
+            chosen.append(EventLines(self._events, context))
+        if self._trace is not None:
+            from buildkit.observe.chrome_trace import ChromeTrace
+
+            chosen.append(ChromeTrace(self._trace, context, loop))
+        chosen += self._at_the_end(context)
+        chosen += self._console(parts, progress, forecast)
+        return chosen
+
+    def _at_the_end(self, context: RunContext) -> list[Observer]:
+        """Return the observers that write when all is over, and the list that they write from."""
+        executions = Executions()
+
+        def elapsed_s() -> float:
+            return (time.monotonic_ns() - context.started_ns) / 1e9
+
+        chosen: list[Observer] = []
+        if self._junit is not None:
+            from buildkit.observe.junit import JUnitReport
+
+            chosen.append(JUnitReport(self._junit, context, executions, elapsed_s))
+        if self._prometheus is not None:
+            from buildkit.observe.prometheus import PrometheusFile
+
+            chosen.append(PrometheusFile(self._prometheus, context, executions, elapsed_s))
+        if self.folding is not None and ci_service(self._environ) == "github":
+            from buildkit.frontend.github import GitHubActions
+
+            chosen.append(GitHubActions(context, executions, elapsed_s, self._environ, sys.stdout.write))
+        if self._otel:
+            from buildkit.observe.otel import OpenTelemetry
+
+            chosen.append(OpenTelemetry(context, executions, elapsed_s, self._environ))
+        return [executions, *chosen] if chosen else []
+
+    def _console(self, parts: RunParts, progress: Progress, forecast: Forecast) -> list[Observer]:
+        if self.mode is ConsoleMode.LINES:
+            from buildkit.frontend.heartbeat import Heartbeat
+
+            return [
+                Heartbeat(
+                    progress,
+                    forecast,
+                    parts.loop,
+                    spoke_s=lambda: max(self.voice.spoke_s, progress.last_event_ns / 1e9),
+                )
+            ]
+        if self.screen is None:
+            return []
+        from buildkit.frontend.live import LiveView, Style
+
+        style = Style(
+            colours=not self._environ.get("NO_COLOR"),
+            unicode=(sys.stderr.encoding or "").lower().startswith("utf"),
+        )
+        return [
+            LiveView(
+                self.screen, progress, forecast, parts.loop, style, writes_directly=self._writes_directly
+            )
+        ]
+
+    def _writes_directly(self, task: Task) -> bool:
+        """Whether what the task prints does not pass through us."""
+        # In threads, what processes that a Python action starts print goes to our own descriptors.
+        return task.capture is False or (self._threads and task.kind is TaskKind.HOSTED)
+
+
+def _wants_spans(options: ObserveOptions, environ: Mapping[str, str]) -> bool:
+    """Whether to send spans: the option insists on it, the environment only where it can be done."""
+    if options.otel:
+        from buildkit.observe.otel import require_sdk
+
+        require_sdk()
+        return True
+    if not any(environ.get(name) for name in OBSERVING_VARIABLES):
+        return False
+    from buildkit.observe.otel import sdk_installed, wanted_by_environment
+
+    return wanted_by_environment(environ) and sdk_installed()
+
+
+Observers = Callable[[RunParts], list[Observer]]
