@@ -12,7 +12,7 @@ from buildkit.state import facts, snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from buildkit.state.snapshot import Snapshot
 
@@ -39,11 +39,14 @@ class Answer:
 
             before, behind = found.summary
             sys.stderr.write(f"{before}{duration(wall_ns)}{behind}\n")
+        self._record(wall_ns)
+        return 0
+
+    def _record(self, wall_ns: int) -> None:
         try:
             snapshot.append_line(snapshot.PENDING, self._line(wall_ns))
         except OSError:
-            pass  # costs one entry of the history
-        return 0
+            return  # costs one entry of the history
 
     def _line(self, wall_ns: int) -> bytes:
         """Return the run as `state/pending.py` keeps it. Written by hand: `json` imports `re`."""
@@ -58,13 +61,31 @@ class Answer:
         ).encode()
 
 
+class Answered:
+    """What doit takes for its command `run` where the answer is known: it has nothing left to parse."""
+
+    pdb = False  # asked by doit
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    @classmethod
+    def of(cls, answer: Answer) -> "Callable[..., Answered]":
+        """Return what doit calls to make the command."""
+        return lambda **_given: cls(answer)
+
+    def parse_execute(self, _arguments: "Sequence[str]") -> int:
+        """Give the answer, and the exit code."""
+        return self._answer.give()
+
+
 def fast_start_wanted(environ: "Mapping[str, str]") -> bool:
     """Return False where `BUILDKIT_FAST` says that every run has to load the dodo.py."""
     return environ.get("BUILDKIT_FAST", "").strip().lower() not in _OFF
 
 
 def check(arguments: "Sequence[str]") -> Answer | None:
-    """Return the answer for a command line in the current directory; None where the run has to look itself."""
+    """Return the answer for a command line in the current directory; None where a run has to find it."""
     if not fast_start_wanted(os.environ):
         return None
     started_at, started_ns = time.time(), time.monotonic_ns()

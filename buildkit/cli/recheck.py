@@ -66,8 +66,19 @@ def refresh(found: "Snapshot", changed: "Sequence[int]", name: str) -> None:
     signatures = memoryview(found.signatures).cast("q")
     if all(signatures[number] == 0 for number in changed):
         return
+    import fcntl
+
     try:
-        if os.path.exists(os.path.join(snapshot.DIRECTORY, name + ".snapshot")):
+        fd = os.open(snapshot.LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return  # the next run reads the files again
+    try:
+        # Who changes the record holds this lock, and has thrown the snapshot away before that. Without it
+        # what was just forgotten could come back.
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if snapshot.exists("", name):
             snapshot.write("", name, found)
     except OSError:
-        pass  # the next run reads the files again
+        return
+    finally:
+        os.close(fd)

@@ -216,6 +216,8 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
         self._lock = ProjectLock(root)
         self._lock.acquire(wait=not no_wait, on_wait=tell_wait, argv=tuple(sys.argv))
         self._workspace = Workspace(root, os.environ, read_only=False)
+        if self._memory is not None:
+            self._memory.opened(self._workspace)
         dependency = self._dependency_of(self._workspace)
         self._dependency = Globals.dep_manager = dependency
         outstream = open(outfile, "w", encoding="utf-8") if isinstance(outfile, str) else outfile  # noqa: SIM115
@@ -274,7 +276,10 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
                 self._workspace,
                 plan,
                 sequential=options.width <= 1,
-                console=_console(reporter_object, outstream),
+                console=_console(
+                    reporter_object,
+                    plain=outfile is sys.stdout and not observing.wants_every_run,
+                ),
                 ignored=session.is_ignored,
                 info=session.info,
                 command=" ".join([self.bin_name, *sys.argv[1:]]),
@@ -313,11 +318,10 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
         return chosen
 
 
-def _console(reporter: Any, outstream: Any) -> Console:
+def _console(reporter: Any, *, plain: bool) -> Console:
     """Return what the reporter prints of tasks that are up to date, where that is known here."""
-    supported = outstream is sys.stdout and type(reporter) in _CONSOLES
     return Console(
-        supported,
+        plain and type(reporter) in _CONSOLES,
         lines=type(reporter) in (ConsoleReporter, BuildkitReporter),
         summary=isinstance(reporter, BuildkitReporter),
     )

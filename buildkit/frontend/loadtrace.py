@@ -15,11 +15,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from types import CodeType, FrameType
 from typing import Any
 
 from buildkit.frontend.clockwatch import ClockWatch, is_foreign
+from buildkit.observe.options import OBSERVING_VARIABLES
 from buildkit.state import facts
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -42,8 +44,20 @@ _ALWAYS_READ = (
     # By Python when it starts, by doit ahead of the dodo.py, and by us: what they decide shows in no file.
     "BUILDKIT", "BUILDKIT_CACHE_DIR", "DOIT_FILE", "DOIT_SEEK_FILE", "PATH", "HOME", "LANG", "LANGUAGE",
     "LC_ALL", "LC_CTYPE", "TZ", "PYTHONPATH", "PYTHONHOME", "PYTHONUTF8", "PYTHONHASHSEED", "TERM",
-    "NO_COLOR", "FORCE_COLOR", "COLUMNS", "CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY",
+    "NO_COLOR", "FORCE_COLOR", "COLUMNS",
+    "CI", "GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", *OBSERVING_VARIABLES,
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call of a watched function: by whom, with what, and what it returned (None: it raised)."""
+
+    frame: FrameType
+    path: Any
+    found: Any
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
 
 
 class LoadTrace:
@@ -56,7 +70,8 @@ class LoadTrace:
         self.variables: set[str] = set(_ALWAYS_READ)
         self.whole_environment = False
         self.kinds: dict[tuple[str, bool], int] = {}  # (path, links followed) -> kind
-        self.statuses: dict[str, os.stat_result | None] = {}  # of files that were read, or looked at closely
+        # Of files that were read or looked at closely, and when; None for one that is not there.
+        self.statuses: dict[str, tuple[os.stat_result | None, int]] = {}
         self.links: dict[str, str] = {}
         self.accesses: dict[tuple[str, int], bool] = {}
         self.listings: dict[str, bytes] = {}
@@ -67,6 +82,16 @@ class LoadTrace:
         self._watching = False
         self._hooked = False
         self._clock = ClockWatch(self.refuse)
+        self._notes: dict[str, Callable[..., None]] = {
+            "open": self._opened,
+            "os.listdir": self._listed,
+            "os.scandir": self._listed,
+            "import": self._imported,
+            "exec": self._executed,
+            "os.mkdir": self._made_folder,
+            "sqlite3.connect": self._opened_database,
+            "builtins.input": self._asked_user,
+        }
         self._undo: list[Callable[[], None]] = []
 
     # --- on and off
@@ -118,19 +143,9 @@ class LoadTrace:
             self._active = self._watching
 
     def _note_event(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "open":
-            self._opened(*arguments)
-        elif event in ("os.listdir", "os.scandir"):
-            self._listed(arguments[0])
-        elif event == "import":
-            self.names.add(str(arguments[0]).rpartition(".")[2])
-        elif event == "exec":
-            if isinstance(arguments[0], CodeType):
-                self._clock.about_to_run(arguments[0])
-        elif event == "os.mkdir":
-            path = self._full(arguments[0])
-            if path is not None:
-                self.kinds[path, True] = facts.FOLDER
+        note = self._notes.get(event)
+        if note is not None:
+            note(*arguments)
         elif event in _STARTS_PROCESS:
             self.refuse(f"it started a process ({_shown(arguments[0] if arguments else event)})")
         elif event in _CHANGES:
@@ -139,10 +154,24 @@ class LoadTrace:
                 self.refuse(f"it {_CHANGES[event]} '{path}'")
         elif event.startswith("socket.") and event != "socket.__new__":
             self.refuse(f"it used the network ({event})")
-        elif event == "sqlite3.connect":
-            self.refuse(f"it opened a database ({_shown(arguments[0])})")
-        elif event == "builtins.input":
-            self.refuse("it asked the user")
+
+    def _imported(self, name: Any, *_rest: Any) -> None:
+        self.names.add(str(name).rpartition(".")[2])
+
+    def _executed(self, code: Any) -> None:
+        if isinstance(code, CodeType):
+            self._clock.about_to_run(code)
+
+    def _made_folder(self, raw: Any, *_rest: Any) -> None:
+        path = self._full(raw)
+        if path is not None:  # also told where it is there already
+            self.kinds[path, True] = facts.FOLDER
+
+    def _opened_database(self, name: Any) -> None:
+        self.refuse(f"it opened a database ({_shown(name)})")
+
+    def _asked_user(self, *_prompt: Any) -> None:
+        self.refuse("it asked the user")
 
     def _opened(self, raw: Any, _mode: Any, flags: Any) -> None:
         path = self._full(raw)
@@ -161,10 +190,11 @@ class LoadTrace:
 
     def _looked(self, path: str) -> None:
         if path not in self.statuses:
+            seen_at_ns = time.time_ns()
             try:
-                self.statuses[path] = self._real_stat(path)
+                self.statuses[path] = self._real_stat(path), seen_at_ns
             except OSError:
-                self.statuses[path] = None
+                self.statuses[path] = None, seen_at_ns
 
     def _listed(self, raw: Any) -> None:
         path = self._full("." if raw is None else raw)
@@ -187,7 +217,7 @@ class LoadTrace:
         ):
             self._wrap(name, getattr(os, name), note)
 
-    def _wrap(self, name: str, real: Any, note: Callable[[FrameType, Any, Any, tuple[Any, ...], Any], None]) -> None:
+    def _wrap(self, name: str, real: Any, note: Callable[[_Call], None]) -> None:
         def watched(path: Any, *args: Any, **kwargs: Any) -> Any:
             if not self._active:
                 return real(path, *args, **kwargs)
@@ -198,7 +228,7 @@ class LoadTrace:
                     found = real(path, *args, **kwargs)
                     return found
                 finally:
-                    note(sys._getframe(1), path, found, args, kwargs)
+                    note(_Call(sys._getframe(1), path, found, args, kwargs))
             finally:
                 self._active = self._watching
 
@@ -215,41 +245,41 @@ class LoadTrace:
 
         self._undo.append(undo)
 
-    def _note_stat(self, frame: FrameType, raw: Any, found: Any, args: Any, kwargs: Any) -> None:
-        self._note_status(frame, raw, found, kwargs, follow=kwargs.get("follow_symlinks", True))
+    def _note_stat(self, call: _Call) -> None:
+        self._note_status(call, follow=call.options.get("follow_symlinks", True))
 
-    def _note_lstat(self, frame: FrameType, raw: Any, found: Any, args: Any, kwargs: Any) -> None:
-        self._note_status(frame, raw, found, kwargs, follow=False)
+    def _note_lstat(self, call: _Call) -> None:
+        self._note_status(call, follow=False)
 
-    def _note_status(self, frame: FrameType, raw: Any, found: Any, kwargs: Any, *, follow: bool) -> None:
-        path = self._full(raw, kwargs)
+    def _note_status(self, call: _Call, *, follow: bool) -> None:
+        path, found = self._full(call.path, call.options), call.found
         if path is None:
             return
-        question = frame.f_code.co_name
-        if question in ("stat", "lstat") and frame.f_back is not None:  # of pathlib
-            question = frame.f_back.f_code.co_name
+        question = call.frame.f_code.co_name
+        if question in ("stat", "lstat") and call.frame.f_back is not None:  # of pathlib
+            question = call.frame.f_back.f_code.co_name
         if found is None or question in _QUESTIONS:
             kind = facts.ABSENT if found is None else facts.kind_of_mode(found.st_mode)
             self.kinds.setdefault((path, follow), kind)
         elif follow or facts.kind_of_mode(found.st_mode) != facts.LINK:
-            self.statuses.setdefault(path, found)
+            self.statuses.setdefault(path, (found, time.time_ns()))
         else:
             self.refuse(f"it looked at the times of the link '{path}'")
 
-    def _note_access(self, frame: FrameType, raw: Any, found: Any, args: Any, kwargs: Any) -> None:
-        path = self._full(raw, kwargs)
+    def _note_access(self, call: _Call) -> None:
+        path = self._full(call.path, call.options)
         if path is not None:
-            mode = args[0] if args else kwargs.get("mode", os.F_OK)
-            self.accesses.setdefault((path, int(mode)), bool(found))
+            mode = call.arguments[0] if call.arguments else call.options.get("mode", os.F_OK)
+            self.accesses.setdefault((path, int(mode)), bool(call.found))
 
-    def _note_link(self, frame: FrameType, raw: Any, found: Any, args: Any, kwargs: Any) -> None:
-        path = self._full(raw, kwargs)
+    def _note_link(self, call: _Call) -> None:
+        path = self._full(call.path, call.options)
         if path is None:
             return
-        if found is None:
+        if call.found is None:
             self.kinds.setdefault((path, False), facts.kind_of(path, follow=False))
         else:
-            self.links.setdefault(path, os.fsdecode(found))
+            self.links.setdefault(path, os.fsdecode(call.found))
 
     def _full(self, raw: Any, kwargs: Any = None) -> str | None:
         """Return the absolute path of what was asked about; None for what does not count."""
@@ -274,10 +304,10 @@ class LoadTrace:
             trace.names.add(name.rpartition(".")[2])
             return plain.__get__(None, cls)(name, *args, **kwargs)
 
-        PathFinder.find_spec = classmethod(find_spec)  # type: ignore[assignment,method-assign]
+        setattr(PathFinder, "find_spec", classmethod(find_spec))  # noqa: B010 - mypy forbids the statement
 
         def undo() -> None:
-            PathFinder.find_spec = plain
+            setattr(PathFinder, "find_spec", plain)  # noqa: B010
 
         self._undo.append(undo)
 
@@ -315,7 +345,7 @@ class LoadTrace:
             def __len__(self) -> int:
                 if trace._active:
                     trace.whole_environment = True
-                return super().__len__()
+                return int(super().__len__())
 
         return RecordingEnviron
 

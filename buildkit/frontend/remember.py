@@ -1,4 +1,4 @@
-"""After a run: would the next one have nothing to do, and on which facts does that rest?
+"""After a run: whether the next one would have nothing to do, and on which facts that rests.
 
 What belongs here: one run from loading to its end as the fast start sees it. The facts are not listed by
 hand: everything is judged once more while `LoadTrace` watches, so that what was asked is what is stored.
@@ -12,7 +12,7 @@ import sys
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from buildkit.core.decide import Course
@@ -61,7 +61,7 @@ class Memory:
         self._imports: dict[str, bytes] = {}
         self._names: frozenset[str] = frozenset()
         self._process_began_ns = process_began_ns()
-        self._by_doit: set[str] = set()
+        self._version: int | None = None
         self._read_by_doit()
         self._trace.begin()
 
@@ -78,14 +78,13 @@ class Memory:
     def _read_by_doit(self) -> None:
         for name in ("pyproject.toml", "doit.cfg"):
             path = os.path.join(self._directory, name)
-            self._by_doit.add(path)
             try:
-                self._trace.statuses[path] = os.stat(path)
+                self._trace.statuses[path] = os.stat(path), self._process_began_ns
             except OSError:
                 self._trace.kinds[path, True] = facts.ABSENT
 
     def loaded(self) -> None:
-        """Loading and planning are done: note which modules that took."""
+        """Note which modules loading and planning took; both are done."""
         trace = self._trace
         trace.end()
         trace.names.update(name.rpartition(".")[2] for name in sys.modules)
@@ -94,7 +93,8 @@ class Memory:
             if isinstance(file, str) and _counts(file):
                 path = os.path.join(self._directory, file)
                 try:
-                    trace.statuses.setdefault(path, os.stat(path))
+                    # When it was read is not known exactly, so it has to be older than all of this.
+                    trace.statuses.setdefault(path, (os.stat(path), trace.began_at_ns))
                 except OSError:
                     trace.refuse(f"the module file '{path}' cannot be found")
         names = self._names = frozenset(trace.names)
@@ -102,6 +102,10 @@ class Memory:
             path = os.path.join(self._directory, folder)
             if _counts(path + os.sep):
                 self._imports[path] = facts.listing_of(path, names)
+
+    def opened(self, workspace: Workspace) -> None:
+        """Note in which state the record was opened."""
+        self._version = _data_version(workspace)
 
     # --- the end of the run
 
@@ -122,10 +126,8 @@ class Memory:
             kept = self._snapshot(workspace, plan, sequential, console, ignored, info)
         except (NotKeptError, BuildkitError, JudgeError, OSError) as reason:
             self._trace.end()
-            try:
+            with suppress(OSError):  # then nobody is told why, that is all
                 snapshot.write_reason(workspace.root, name, command, str(reason))
-            except OSError:
-                pass  # nobody will be told why, that is all
             return str(reason)
         try:
             snapshot.write(workspace.root, name, kept)
@@ -149,11 +151,14 @@ class Memory:
             raise NotKeptError("the reporter is another one than the console's")
         if connection is None or workspace.traces.dirty:
             raise NotKeptError("the state of the project could not be written")
+        if self._version != _data_version(workspace):
+            raise NotKeptError("a task changed the record of the project (a buildkit within the run)")
         self._raise_refusal("loading")
         at_loading = dict(self._trace.statuses)
         self._trace.begin()
         try:
-            skipped, table = _would_skip(workspace, plan, Scheduler(plan, by_critical_path=not sequential), ignored)
+            scheduler = Scheduler(plan, by_critical_path=not sequential)
+            skipped, table = _would_skip(workspace, plan, scheduler, ignored)
         finally:
             self._trace.end()
         self._raise_refusal("judging")
@@ -211,7 +216,7 @@ class Memory:
     def _statuses(self) -> tuple[list[str], array[int]]:
         paths: list[str] = []
         found = array("q")
-        for path, seen in self._trace.statuses.items():
+        for path, (seen, seen_at_ns) in self._trace.statuses.items():
             try:
                 now = os.stat(path)
             except OSError:
@@ -221,8 +226,7 @@ class Memory:
                     raise NotKeptError(f"'{path}' was changed during the run")
                 self._trace.kinds.setdefault((path, True), facts.ABSENT)
                 continue
-            read_at_ns = self._process_began_ns if path in self._by_doit else self._trace.began_at_ns
-            if facts.signature(now) != facts.signature(seen) or facts.racy(now, read_at_ns):
+            if facts.signature(now) != facts.signature(seen) or facts.racy(now, seen_at_ns):
                 raise NotKeptError(f"'{path}' was changed during the run, or right before it")
             paths.append(path)
             found.append(facts.signature(now))
@@ -334,6 +338,14 @@ def _tracked(seen: dict[str, Fingerprint]) -> tuple[array[int], bytes, bytes]:
         digests.append(bytes.fromhex(fingerprint.digest.split(":")[1]))
         modes.append(fingerprint.mode)
     return signatures, b"".join(digests), modes.tobytes()
+
+
+def _data_version(workspace: Workspace) -> int | None:
+    """Return a number that changes when another connection writes to the database."""
+    if workspace.connection is None:
+        return None
+    (version,) = workspace.connection.execute("PRAGMA data_version").fetchone()
+    return int(version)
 
 
 def process_began_ns() -> int:

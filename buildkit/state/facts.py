@@ -32,7 +32,7 @@ _signature_of = attrgetter("st_mtime_ns", "st_ctime_ns", "st_size", "st_ino", "s
 
 
 def racy(status: os.stat_result, seen_at_ns: int) -> bool:
-    """Return whether a file that was looked at then could have changed since without its status showing it."""
+    """Return whether a file that was looked at then may have changed since, and its status not show it."""
     mtime_ns, ctime_ns = status.st_mtime_ns, status.st_ctime_ns
     whole = mtime_ns % 1_000_000_000 == 0 and ctime_ns % 1_000_000_000 == 0
     return max(mtime_ns, ctime_ns) > seen_at_ns - (COARSE_TICK_NS if whole else TICK_NS)

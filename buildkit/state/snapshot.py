@@ -15,6 +15,7 @@ import buildkit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
 DIRECTORY = os.path.join(".buildkit", "snapshots")
 DATABASE = os.path.join(".buildkit", "state.db")
@@ -79,7 +80,7 @@ class Snapshot:
         for name, value in zip(self.fields, values, strict=True):
             setattr(self, name, value)
 
-    def values(self) -> tuple[object, ...]:
+    def values(self) -> "tuple[Any, ...]":
         """Return the values of all fields, in their order."""
         return tuple([getattr(self, name) for name in self.fields])
 
@@ -127,6 +128,11 @@ def read(project: str, name: str) -> Snapshot | None:
         return Snapshot(marshal.loads(body))  # noqa: S302 - checked above, and written by this account
     except (ValueError, TypeError, EOFError):
         return None
+
+
+def exists(project: str, name: str) -> bool:
+    """Return whether there is a snapshot of that name."""
+    return os.path.exists(os.path.join(project, DIRECTORY, name + _SUFFIX))
 
 
 def write(project: str, name: str, snapshot: Snapshot) -> None:
