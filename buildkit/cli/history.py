@@ -14,6 +14,8 @@ from typing import Any
 from buildkit.core.errors import BuildkitError, StateError, UsageError
 from buildkit.state.database import database_path, open_database
 from buildkit.state.history import History
+from buildkit.state.lock import current_holder, process_exists
+from buildkit.state.runs import RunRecord
 
 OPTION_DIR = {
     # Named as doit's loader names it, so that `doit --dir X report` means the same.
@@ -79,3 +81,9 @@ def _drain_pending(project: str) -> None:
 
 def _ignore(_line: str) -> None:
     """Take a warning that cannot come: the database was read without one a moment ago."""
+
+
+def is_running(project: str, run: RunRecord) -> bool:
+    """Whether a run without an end goes on. Otherwise it was killed, or the machine went down."""
+    # Both, because a process id may be used again, and a run inside a run does not hold the lock itself.
+    return current_holder(project) is not None and process_exists(run.info.pid)

@@ -1,35 +1,38 @@
-"""`doit report`: what the last run did, task by task, and how that compares with the past.
+"""`doit report`: what a run did, how that compares with the past, and whether CI should fail on it.
 
-What belongs here: options, and printing. Rows and tables are made in `buildkit/report`.
+What belongs here: options, and where the report goes. What it says is made in `buildkit/report`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import sqlite3
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from doit.cmd_base import Command
 
-from buildkit.cli.html import OPTION_HTML, write_html
+from buildkit.cache.local import LocalCache
+from buildkit.cache.location import cache_directory
+from buildkit.cli.arguments import OptionsAnywhere
+from buildkit.cli.history import OPTION_DIR, history_of, is_running, project_of
 from buildkit.cli.output import print_error, print_result, terminal_width
-from buildkit.core.errors import BuildkitError, ExitCode, StateError, UsageError, did_you_mean
-from buildkit.core.humanize import plural, printable
-from buildkit.report.last_run import COLUMNS, Order, TaskRow, as_json, cells, matching, ordered, rows_of
-from buildkit.report.summary import summary_line
-from buildkit.report.tables import render
-from buildkit.state.database import database_path, open_database
-from buildkit.state.history import History
-from buildkit.state.lock import current_holder, process_exists
-from buildkit.state.runs import SUMMARY_FIELDS, RunRecord
+from buildkit.core.config import Settings, load_settings, parse_age_s
+from buildkit.core.errors import BuildkitError, ExitCode, UsageError
+from buildkit.observe.files import ReplacedFile
+from buildkit.report.collect import Query, collect, view_of
+from buildkit.report.data import ReportData
+from buildkit.report.forecast import CacheUse
+from buildkit.report.gate import Gate, failures_of, parse_gate, with_allowances
+from buildkit.report.last_run import Order, rows_of
+from buildkit.report.writing import Style, Writing, comparison_of, csv_of, json_of, text_of
+
+if TYPE_CHECKING:
+    import datetime
 
 _ROWS = 30
-_JSON_SCHEMA = 1
 
 _OPTIONS = (
     {
@@ -40,6 +43,14 @@ _OPTIONS = (
         "help": "the run to show: last, its number, or the first digits of its uid",
     },
     {
+        "name": "since",
+        "long": "since",
+        "type": str,
+        "default": "30d",
+        "metavar": "AGE",
+        "help": "how far before that run the past goes that it is compared with: 30d, 12h, 4w",
+    },
+    {
         "name": "task",
         "long": "task",
         "type": str,
@@ -48,14 +59,22 @@ _OPTIONS = (
         "help": "show only tasks whose name matches, for instance 'test:*'",
     },
     {
+        "name": "compare",
+        "long": "compare",
+        "type": str,
+        "default": "",
+        "metavar": "A",
+        "help": "compare run A with the run that is named after it, or with the last one",
+    },
+    {
         "name": "limit",
         "long": "limit",
         "type": int,
         "default": None,
         "metavar": "N",
-        "help": f"show at most N tasks (tables: {_ROWS} unless said; --json: all)",
+        "help": f"show at most N tasks (tables: {_ROWS} unless said; --json and --csv: all)",
     },
-    {"name": "all", "long": "all", "type": bool, "default": False, "help": "show all tasks"},
+    {"name": "all", "long": "all", "type": bool, "default": False, "help": "show all tasks and stages"},
     {
         "name": "sort",
         "long": "sort",
@@ -64,18 +83,50 @@ _OPTIONS = (
         "choices": [(order.value, "") for order in Order],
         "help": "what the tasks are sorted by",
     },
-    {"name": "json", "long": "json", "type": bool, "default": False, "help": "print all numbers as JSON"},
-    OPTION_HTML,
     {
-        # Named as doit's loader names it, so that `doit --dir X report` means the same.
-        "name": "cwdPath",
-        "short": "d",
-        "long": "dir",
+        "name": "format",
+        "long": "format",
         "type": str,
-        "default": None,
-        "metavar": "PATH",
-        "help": "the project's directory, where .buildkit is (default: the current one)",
+        "default": "",
+        "metavar": "NAME",
+        "help": "how tables are drawn: simple, grid, github, html, or any other format of tabulate",
     },
+    {"name": "json", "long": "json", "type": bool, "default": False, "help": "print all numbers as JSON"},
+    {"name": "csv", "long": "csv", "type": bool, "default": False, "help": "print the tasks as CSV"},
+    {
+        "name": "markdown",
+        "long": "markdown",
+        "type": bool,
+        "default": False,
+        "help": "print the report as Markdown",
+    },
+    {
+        "name": "html",
+        "long": "html",
+        "type": str,
+        "default": "",
+        "metavar": "FILE",
+        "help": "write the report as a page that needs nothing but a browser",
+    },
+    {
+        "name": "output",
+        "short": "o",
+        "long": "output",
+        "type": str,
+        "default": "",
+        "metavar": "FILE",
+        "help": "write the report to a file instead of standard output",
+    },
+    {
+        "name": "fail_on",
+        "long": "fail-on",
+        "type": str,
+        "default": "",
+        "metavar": "CHECKS",
+        "help": f"end with exit code {int(ExitCode.GATE)} on what is found: regression, sla, flaky, divided "
+        "by commas; regression:confidence=0.95,effect=1.2 says how sure and how much",
+    },
+    OPTION_DIR,
 )
 
 
@@ -83,33 +134,76 @@ _OPTIONS = (
 class Request:
     """What the options ask for."""
 
-    run: str
-    task: str
-    limit: int | None
-    order: Order
-    json: bool
+    query: Query
+    compare: tuple[str, str] | None
+    writing: Writing
+    html: str
+    output: str
+    gate: Gate | None
 
     @classmethod
     def of(cls, options: Mapping[str, Any], arguments: Sequence[str]) -> Request:
         """Return the request; UsageError where it makes no sense."""
+        compare = _runs_to_compare(options["compare"], arguments)
+        gate = parse_gate(options["fail_on"]) if options["fail_on"] else None
+        if compare and (gate or options["html"]):
+            raise UsageError("--compare goes with neither --fail-on nor --html.")
+        query = Query(
+            run=options["run"],
+            since_s=_since_s(options["since"]),
+            task=options["task"],
+            thorough=gate is not None and gate.needs_all_verdicts,
+        )
+        return cls(query, compare, _writing(options), options["html"], options["output"], gate)
+
+
+def _runs_to_compare(first: str, arguments: Sequence[str]) -> tuple[str, str] | None:
+    if not first:
         if arguments:
             raise UsageError(f"report takes no arguments. Did you mean --task '{arguments[0]}'?")
-        limit: int | None = options["limit"]
-        if limit is not None and limit < 1:
-            raise UsageError(f"--limit {limit}: give a number of tasks, at least 1, or --all.")
-        if options["all"]:
-            limit = None
-        elif limit is None and not options["json"]:
-            limit = _ROWS
-        return cls(options["run"], options["task"], limit, Order(options["sort"]), options["json"])
+        return None
+    if len(arguments) > 1:
+        raise UsageError("--compare takes two runs: --compare A B.")
+    return first, arguments[0] if arguments else "last"
 
 
-class Report(Command):  # type: ignore[misc]  # doit has no type hints
+def _since_s(text: str) -> float:
+    try:
+        seconds = parse_age_s(int(text) if text.isascii() and text.isdigit() else text)
+    except ValueError as error:
+        raise UsageError(f"--since {text}: give {error}.") from None
+    if not 0 < seconds < 10**10:
+        raise UsageError(f"--since {text}: give a time that is not 0, such as 12h or 30d.")
+    return float(seconds)
+
+
+def _writing(options: Mapping[str, Any]) -> Writing:
+    styles = [name for name in ("json", "csv", "markdown", "format") if options[name]]
+    if len(styles) > 1:
+        raise UsageError(f"--{styles[0]} and --{styles[1]} exclude each other.")
+    style = Style(styles[0]) if styles and styles[0] != "format" else Style.TEXT
+    table_format = "simple"
+    if options["format"]:
+        from buildkit.report.tables import format_named  # imports tabulate
+
+        table_format = format_named(options["format"])
+    limit: int | None = options["limit"]
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit}: give a number of tasks, at least 1, or --all.")
+    if options["all"]:
+        limit = None
+    elif limit is None and style in (Style.TEXT, Style.MARKDOWN):
+        limit = _ROWS
+    width = None if options["output"] or style is not Style.TEXT else terminal_width()
+    return Writing(style, table_format, limit, bool(options["all"]), Order(options["sort"]), width)
+
+
+class Report(OptionsAnywhere, Command):  # type: ignore[misc]  # doit has no type hints
     """Show what a run did, from the history; needs no dodo.py."""
 
     name = "report"
-    doc_purpose = "show what the last run did: outcome, reason, time, memory and change of each task"
-    doc_usage = "[--run RUN] [--task GLOB] [--limit N | --all] [--sort KEY] [--json] [--html FILE]"
+    doc_purpose = "show what the last run did, what is slow, what became slower, and what fails"
+    doc_usage = "[--run RUN] [--since AGE] [--task GLOB] [--compare A B] [--fail-on CHECKS] [--json]"
     doc_description = None
     cmd_options = _OPTIONS
 
@@ -117,133 +211,87 @@ class Report(Command):  # type: ignore[misc]  # doit has no type hints
         """Print the report and return the exit code."""
         try:
             request = Request.of(opt_values, pos_args)
-            if opt_values["html"] is not None:
-                return write_html(_project_of(opt_values), opt_values)
-            print_result(report(_project_of(opt_values), request))
+            return report(project_of(opt_values), request)
         except BuildkitError as error:
             print_error(error)
             return int(error.exit_code)
+
+
+def report(project: str, request: Request) -> int:
+    """Write the report of the project and return the exit code; BuildkitError where that cannot be."""
+    settings = load_settings(project)
+    if request.compare is not None:
+        _write(_comparison(project, request, *request.compare), request.output)
         return int(ExitCode.OK)
+    if request.html:
+        from buildkit.cli.page import write_page  # brings the page's scripts along
+
+        write_page(project, request.query, request.html)
+        if request.gate is None and not request.output:
+            return int(ExitCode.OK)
+    data = _data(project, request.query, settings)
+    if not request.html or request.output:
+        _write(_TEXTS[request.writing.style](data, request.writing), request.output)
+    if request.gate is None:
+        return int(ExitCode.OK)
+    failures = failures_of(data, request.gate, settings.report.allow, _today())
+    for line in failures:
+        sys.stderr.write(f"buildkit: {line}\n")
+    return int(ExitCode.GATE if failures else ExitCode.OK)
 
 
-def _project_of(options: Mapping[str, Any]) -> str:
-    """Return the project's directory as doit would find it: `--dir`, or where the named dodo.py is."""
-    named = options["cwdPath"] or os.path.dirname(options.get("dodoFile") or "")
-    project = os.path.abspath(named)
-    if not os.path.isdir(project):
-        raise UsageError(f"there is no directory '{named}' to report on.")
-    return project
+_TEXTS = {Style.TEXT: text_of, Style.MARKDOWN: text_of, Style.JSON: json_of, Style.CSV: csv_of}
 
 
-def report(project: str, request: Request) -> str:
-    """Return the report on a run of the project, as text or JSON; BuildkitError where that cannot be."""
+def _data(project: str, query: Query, settings: Settings) -> ReportData:
+    with history_of(project) as history:
+        if history is None:
+            if query.run != "last":
+                raise UsageError(f"there is no run '{query.run}'. The history is empty.")
+            return ReportData(project, time.time())
+        data = collect(
+            history,
+            query,
+            project=project,
+            is_running=lambda run: is_running(project, run),
+            cache=lambda: _cache_use(project, settings),
+        )
+    return with_allowances(data, settings.report.allow, _today()) if settings.report.allow else data
+
+
+def _comparison(project: str, request: Request, first: str, second: str) -> str:
+    from buildkit.report.compare import compare  # only for --compare
+
+    with history_of(project) as history:
+        if history is None:
+            raise UsageError("there are no runs to compare. The history is empty.")
+        runs = [history.find_run(name) for name in (first, second)]
+        before, after = (rows_of(history, run) for run in runs)
+    views = [view_of(run, lambda run: is_running(project, run)) for run in runs]
+    pairs = compare(before, after, request.query.task)
+    return comparison_of(views[0], views[1], pairs, request.writing)
+
+
+def _cache_use(project: str, settings: Settings) -> CacheUse | None:
+    """Return what the cache holds; None where there is none, or it cannot be asked."""
+    directory = cache_directory(os.environ, settings.cache_dir, root=project)
+    if not settings.cache or not os.path.isdir(directory):
+        return None
+    cache = LocalCache.open(directory, warn=lambda _line: None)
     try:
-        connection = open_database(project, warn=_ignore, read_only=True)
-        if connection is None:
-            return _empty(project, request)
-        with contextlib.closing(connection):
-            _drain_pending(project)
-            return _report(project, History(connection), request)
-    except sqlite3.Error as error:
-        raise StateError(f"cannot read the history in {database_path(project)}: {error}.") from error
+        return CacheUse(cache.stats().bytes, settings.cache_max_size)
+    finally:
+        cache.close()
 
 
-def _drain_pending(project: str) -> None:
-    """Move runs that wait in their file into the history, which needs a connection that can write.
-
-    Where there can be none (a read-only copy, say), the report shows what the database holds.
-    """
-    with (
-        contextlib.suppress(BuildkitError, OSError, sqlite3.Error),
-        contextlib.closing(open_database(project, warn=_ignore)) as writable,
-    ):
-        History(writable).drain_pending(project)
+def _write(text: str, path: str) -> None:
+    if path:
+        ReplacedFile(path, "--output").write(f"{text}\n".encode("utf-8", "replace"))
+    else:
+        print_result(text)
 
 
-def _report(project: str, history: History, request: Request) -> str:
-    if request.run == "last" and history.last_run() is None:
-        return _empty(project, request)
-    run = history.find_run(request.run)
-    rows = rows_of(history, run)
-    if request.task:
-        chosen = matching(rows, request.task)
-        if not chosen:
-            guess = did_you_mean(request.task, (row.execution.task for row in rows))
-            raise UsageError(f"no task of run {run.id} matches '{request.task}'.{guess}")
-        rows = chosen
-    rows = ordered(rows, request.order)
-    shown = rows[: request.limit]
-    return _document(project, run, shown, len(rows)) if request.json else _text(project, run, rows, shown)
+def _today() -> datetime.date:
+    import datetime  # where there is a list of what may pass for a while, or a gate
 
-
-def _text(project: str, run: RunRecord, rows: Sequence[TaskRow], shown: Sequence[TaskRow]) -> str:
-    lines = [_headline(project, run)]
-    if run.summary is not None:
-        lines.append(summary_line(run.summary))
-    if shown:
-        lines += ["", render(COLUMNS, [cells(row) for row in shown], terminal_width())]
-    hidden = len(rows) - len(shown)
-    if hidden:
-        lines += ["", f"{plural(hidden, 'more task')}; --all shows {'it' if hidden == 1 else 'them'}"]
-    return "\n".join(lines)
-
-
-def _headline(project: str, run: RunRecord) -> str:
-    started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.info.started_at))
-    command = printable(" ".join(run.info.argv))
-    return f"Run {run.id}, {started}: {command} ({_state_text(project, run)})"
-
-
-def _state_text(project: str, run: RunRecord) -> str:
-    if run.summary is not None:
-        return f"exit code {run.summary.exit_code}"
-    return (
-        "still running" if _is_running(project, run) else "did not finish: killed, or the machine went down"
-    )
-
-
-def _is_running(project: str, run: RunRecord) -> bool:
-    # Both, because a process id may be used again, and a run inside a run does not hold the lock itself.
-    return current_holder(project) is not None and process_exists(run.info.pid)
-
-
-def _empty(project: str, request: Request) -> str:
-    if not request.json:
-        return f"No runs are recorded in {project} yet."
-    return json.dumps({"schema": _JSON_SCHEMA, "run": None, "tasks": [], "hidden_tasks": 0}, indent=2)
-
-
-def _document(project: str, run: RunRecord, shown: Sequence[TaskRow], matched: int) -> str:
-    info, summary = run.info, run.summary
-    state = "finished" if summary else "running" if _is_running(project, run) else "unfinished"
-    document = {
-        "schema": _JSON_SCHEMA,
-        "run": {
-            "id": run.id,
-            "uid": info.uid,
-            "state": state,
-            "started_at_unix_s": info.started_at,
-            "argv": list(info.argv),
-            "cwd": info.cwd,
-            "width": info.width,
-            "parallel": info.parallel,
-            "machine": info.machine,
-            "cores": info.cores,
-            "python": info.python,
-            "platform": info.platform,
-            "buildkit": info.buildkit,
-            "git_commit": info.git_commit,
-            "git_dirty": info.git_dirty,
-            "ci": info.ci,
-            "lane": info.lane,
-            "pid": info.pid,
-            **{name: getattr(summary, name) if summary else None for name in SUMMARY_FIELDS},
-        },
-        "tasks": [as_json(row) for row in shown],
-        "hidden_tasks": matched - len(shown),
-    }
-    return json.dumps(document, indent=2)
-
-
-def _ignore(_line: str) -> None:
-    """Take a warning that cannot come: the database was read without one a moment ago."""
+    return datetime.date.today()

@@ -50,12 +50,13 @@ def collect(
     *,
     project: str = "",
     is_running: Callable[[RunRecord], bool] = lambda _run: False,
-    cache: CacheUse | None = None,
+    cache: Callable[[], CacheUse | None] = lambda: None,
     now: float | None = None,
 ) -> ReportData:
     """Return the report; UsageError where the run or the pattern does not exist.
 
-    `is_running` tells a run that goes on from one that was killed; `cache` is what the cache holds now.
+    `is_running` tells a run that goes on from one that was killed. `cache` says what the cache holds now, and
+    is asked only where there is enough history for a forecast.
     """
     now = time.time() if now is None else now
     if query.run == "last" and history.last_run() is None:
@@ -112,7 +113,7 @@ def _with_regressions(data: ReportData, history: History, samples: Samples, quer
 
 
 def _forecasts(
-    history: History, samples: Samples, run: RunRecord, cache: CacheUse | None
+    history: History, samples: Samples, run: RunRecord, cache: Callable[[], CacheUse | None]
 ) -> tuple[Forecast, ...]:
     today = int(run.info.started_at // 86400)
     since = today - LOOK_BACK_DAYS
@@ -124,7 +125,7 @@ def _forecasts(
         return ()
     targets = {task: measured.target_s for task, measured in samples.measured.items()}
     of_tasks = forecasts_of(history.task_days(since, today, run.info.machine), targets)
-    of_cache = cache_forecast(sorted(stored.items()), cache)
+    of_cache = cache_forecast(sorted(stored.items()), cache())
     return of_tasks if of_cache is None else (*of_tasks, of_cache)
 
 

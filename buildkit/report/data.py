@@ -247,15 +247,6 @@ class Regression:
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
-    """An entry of the allow-list."""
-
-    task: str  # a glob
-    until: str  # ISO date, the last day on which it holds
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Forecast:
     """Where a quantity leads to, from a month of history or more."""
 

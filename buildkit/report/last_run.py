@@ -161,6 +161,8 @@ def as_json(row: TaskRow) -> dict[str, Any]:
         "cacheable": execution.cacheable,
         "uncacheable_reason": execution.uncacheable_reason,
         "log_path": execution.log_path,
+        "sla_s": execution.sla_s,
+        "key": execution.key,
     }
 
 

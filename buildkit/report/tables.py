@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from buildkit.core.errors import UsageError, did_you_mean
+
 _GAP = 2  # tabulate's "simple" format puts two spaces between columns,
 _TITLE_PADDING = 2  # and makes every column this much wider than its title
 _ELLIPSIS = "…"
@@ -27,23 +29,39 @@ class Column:
     expendable: int | None = None
 
 
-def render(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None) -> str:
+SIMPLE = "simple"
+
+
+def format_named(name: str) -> str:
+    """Return `name` if tabulate has a format of that name; UsageError otherwise."""
+    from tabulate import tabulate_formats  # 45 ms: only where a format is asked for
+
+    if name not in tabulate_formats:
+        guess = did_you_mean(name, tabulate_formats)
+        raise UsageError(f"there is no table format '{name}'.{guess} Known: {', '.join(tabulate_formats)}.")
+    return name
+
+
+def render(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None, table_format: str = SIMPLE
+) -> str:
     """Return the rows as a table at most `width` characters wide, as far as its columns allow.
 
-    None is any width. Columns that are empty in all rows are left out.
+    None is any width, and so is every format but the simple one: those are for documents. Columns that
+    are empty in all rows are left out.
     """
     from tabulate import tabulate  # 45 ms: only where a table is printed
 
     shown = [index for index in range(len(columns)) if not rows or any(row[index] for row in rows)]
     widths = {index: _natural_width(columns[index], [row[index] for row in rows]) for index in shown}
-    if width is not None:
+    if width is not None and table_format == SIMPLE:
         shown = _drop(columns, shown, widths, width)
         _shrink(columns, shown, widths, width)
     cells = [[cut(row[index], widths[index]) for index in shown] for row in rows]
     return tabulate(
         cells,
         headers=[cut(columns[index].title, widths[index] - _TITLE_PADDING) for index in shown],
-        tablefmt="simple",
+        tablefmt=table_format,
         disable_numparse=True,  # a task may be called `1e5`
         colalign=[columns[index].align for index in shown] if cells else None,
     )
