@@ -19,6 +19,8 @@ from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 TIMEOUT_S = 30.0
+# By these the browser itself knows them, to close a dialog for instance.
+_KEY_CODES = {"Enter": 13, "Escape": 27}
 
 
 def find_chromium() -> str | None:
@@ -187,11 +189,12 @@ class Page:
 
     def press(self, key: str, text: str | None = None) -> None:
         """Press and release a key."""
-        pressed: dict[str, Any] = {"type": "keyDown", "key": key}
+        code = {"windowsVirtualKeyCode": _KEY_CODES[key]} if key in _KEY_CODES else {}
+        pressed: dict[str, Any] = {"type": "keyDown", "key": key, **code}
         if text or len(key) == 1:
             pressed["text"] = text or key
         self.call("Input.dispatchKeyEvent", pressed)
-        self.call("Input.dispatchKeyEvent", {"type": "keyUp", "key": key})
+        self.call("Input.dispatchKeyEvent", {"type": "keyUp", "key": key, **code})
         self.settle()
 
     def type(self, text: str) -> None:

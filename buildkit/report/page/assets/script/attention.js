@@ -79,7 +79,7 @@ function regressionAlert(view, each, withTrend) {
     element("h3", { class: "what" }, element("span", { class: `kind ${each.allowed || each.state === "suspect" ? "quiet" : "worse"}` }, label), taskButton(view, each.task)),
     element("p", {}, element("span", { class: "size worse" }, change(each.effect)), ` ${spell(each.before)} → ${spell(each.after)}`),
     since,
-    element("p", { class: "note" }, `${percent(each.confidence)} sure after ${count(each.runs, "run")}. `, more),
+    element("p", { class: "note" }, `${capital(sure(each.confidence))} after ${count(each.runs, "run")}. `, more),
     each.allowed ? element("p", { class: "note" }, `Allowed: ${each.allowed}`) : null,
   );
   if (!withTrend || each.unit !== "wall" || !report.trends.has(each.task)) return element("article", { class: "alert plain-alert" }, text);

@@ -65,7 +65,7 @@ function makeDetails(view) {
         ` ${each.unit === "memory" ? "memory" : "time"}, ${spell(each.before)} → ${spell(each.after)}, since run ${each.since_run}`);
       const after = commitLink(report, each.since_commit);
       if (after) item.append(", commit ", after);
-      item.append(`; ${each.state}, ${percent(each.confidence)} sure`);
+      item.append(`; ${each.state}, ${sure(each.confidence)}`);
       return item;
     });
     return [element("h3", {}, "Changes"), element("ul", { class: "changes" }, ...items)];
@@ -85,28 +85,4 @@ function makeDetails(view) {
     if (what === "theme") colours = readColours();
     if (what !== "filter") show();
   });
-}
-
-function fillSla(view) {
-  const { slas } = view.report;
-  byId("sla").hidden = slas.length === 0;
-  const words = { ok: ["restored", "✓", "kept"], warning: ["other", "!", "near"], violation: ["failed", "✕", "broken"] };
-  const head = ["Task", "Now", "Target", "Used", "State", "Broken before"].map((text, index) =>
-    element("th", { scope: "col", class: index > 0 && index < 4 ? "right" : null }, text));
-  const rows = slas.map((each) => {
-    const [kind, sign, word] = words[each.level];
-    return element(
-      "tr",
-      {},
-      element("td", {}, taskButton(view, each.task)),
-      element("td", { class: "right" }, duration(each.wall_ns / 1e3)),
-      element("td", { class: "right" }, duration(each.target_s * 1e6)),
-      element("td", { class: "right" }, percent(each.share)),
-      element("td", {}, element("span", { class: `badge ${kind}` }, element("span", { class: "sign", "aria-hidden": "true" }, sign), word)),
-      element("td", {}, `${each.violations} of ${each.executions}`),
-    );
-  });
-  fill(byId("sla-table"), element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows));
-  const broken = slas.filter((each) => each.level === "violation").length;
-  byId("sla-note").textContent = broken ? `${broken} of ${slas.length} broken` : `all ${slas.length} kept`;
 }

@@ -41,6 +41,11 @@ function percent(share) {
   return share > 0 && share < 0.01 ? "<1%" : `${Math.round(share * 100)}%`;
 }
 
+/** How sure a verdict is; never all the way. */
+function sure(confidence) {
+  return confidence > 0.99 ? "more than 99% sure" : `${Math.floor(confidence * 100)}% sure`;
+}
+
 function count(number, noun, several = `${noun}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? noun : several}`;
 }
@@ -69,6 +74,10 @@ function element(tag, properties = {}, ...children) {
   }
   made.append(...children.filter((child) => child !== null && child !== undefined));
   return made;
+}
+
+function capital(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 function byId(id) {

@@ -8,6 +8,7 @@ function drawReport(view, colours) {
   fillLegend(report);
   fillStages(view);
   fillSla(view);
+  fillOutlook(view);
   fillOutcomes(view);
   drawHistory(report, colours);
   const made = `Made by buildkit ${report.buildkit} on ${moment(report.generated_at)}.`;

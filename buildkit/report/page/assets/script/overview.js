@@ -2,6 +2,7 @@
 
 function fillOverview(report) {
   const { run } = report;
+  byId("search").hidden = !run;
   byId("brand-name").textContent = report.project;
   byId("overview-title").textContent = run ? `Run ${run.id}` : "No runs yet";
   if (!run) {

@@ -402,9 +402,9 @@ function makeTimeline(view) {
 }
 
 function fillLegend(report) {
-  const present = [...new Set(report.timed.map((task) => OUTCOMES[task.outcome].kind))];
-  const words = { executed: "executed", running: "running", restored: "restored from the cache", failed: "failed", other: "cancelled", skipped: "skipped" };
-  const items = present.map((kind) => element("li", {}, element("i", { class: `${kind}-fill` }), words[kind]));
+  const words = { executed: "executed", restored: "restored from the cache", failed: "failed", other: "cancelled" };
+  const present = new Set(report.timed.map((task) => OUTCOMES[task.outcome].kind));
+  const items = Object.keys(words).filter((kind) => present.has(kind)).map((kind) => element("li", {}, element("i", { class: `${kind}-fill` }), words[kind]));
   if (report.path.length) items.push(element("li", {}, element("i", { class: "critical-mark" }), "critical path"));
   fill(byId("timeline-legend"), ...items);
   const length = report.efficiency?.critical_ns;
