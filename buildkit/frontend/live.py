@@ -6,6 +6,7 @@ numbers are made by `observe/progress.py` and `observe/forecast.py`.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ def _bar_line(view: View, width: int, style: Style) -> str:
     """Return the bar with as much beside it as there is room for, the most important first."""
     parts = [f"{view.done}/{view.total}"]
     if view.left_s is not None:
-        parts.append(f"{clock(view.left_s)} left")
+        parts.append(f"{clock(math.ceil(view.left_s))} left")
     for decision, word in _SUMMARY:
         if view.counts.get(decision):
             parts.append(f"{view.counts[decision]} {word}")
