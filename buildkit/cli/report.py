@@ -18,6 +18,7 @@ from buildkit.cache.local import LocalCache
 from buildkit.cache.location import cache_directory
 from buildkit.cli.arguments import OptionsAnywhere
 from buildkit.cli.history import OPTION_DIR, history_of, is_running, project_of
+from buildkit.cli.html import OPTION_HTML, write_html
 from buildkit.cli.output import print_error, print_result, terminal_width
 from buildkit.core.config import Settings, load_settings, parse_age_s
 from buildkit.core.errors import BuildkitError, ExitCode, UsageError
@@ -100,14 +101,7 @@ _OPTIONS = (
         "default": False,
         "help": "print the report as Markdown",
     },
-    {
-        "name": "html",
-        "long": "html",
-        "type": str,
-        "default": "",
-        "metavar": "FILE",
-        "help": "write the report as a page that needs nothing but a browser",
-    },
+    OPTION_HTML,
     {
         "name": "output",
         "short": "o",
@@ -137,7 +131,7 @@ class Request:
     query: Query
     compare: tuple[str, str] | None
     writing: Writing
-    html: str
+    html: str | None
     output: str
     gate: Gate | None
 
@@ -224,11 +218,11 @@ def report(project: str, request: Request) -> int:
         _write(_comparison(project, request, *request.compare), request.output)
         return int(ExitCode.OK)
     if request.html:
-        from buildkit.cli.page import write_page  # brings the page's scripts along
-
-        write_page(project, request.query, request.html)
+        query = request.query
+        asked = {"html": request.html, "run": query.run, "since_s": query.since_s, "task": query.task}
+        code = write_html(project, asked)
         if request.gate is None and not request.output:
-            return int(ExitCode.OK)
+            return code
     data = _data(project, request.query, settings)
     if not request.html or request.output:
         _write(_TEXTS[request.writing.style](data, request.writing), request.output)

@@ -25,6 +25,7 @@ from buildkit.cli.tasks import TaskCommand, action_expansion, tell_wait
 from buildkit.core.errors import StateError
 from buildkit.core.plan import Plan
 from buildkit.engine.machine import Machine, parse_width
+from buildkit.engine.run import RunTotals
 from buildkit.engine.scheduler import refuse_cycles
 from buildkit.frontend.console import BuildkitReporter
 from buildkit.frontend.definitions import unknown_task
@@ -54,6 +55,15 @@ opt_no_wait = {
     "type": bool,
     "default": False,
     "help": "fail at once when another run holds this project, instead of waiting for it",
+}
+
+opt_sla_strict = {
+    "name": "sla_strict",
+    "short": "",
+    "long": "sla-strict",
+    "type": bool,
+    "default": False,
+    "help": "fail the run, with exit code 1, when a task takes longer than its target",
 }
 
 _CONSOLES = (ConsoleReporter, BuildkitReporter, ExecutedOnlyReporter, ZeroReporter, ErrorOnlyReporter)
@@ -122,6 +132,7 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
         *(option for option in DoitRun.cmd_options if option["name"] != "num_process"),
         opt_num_process,
         opt_no_wait,
+        opt_sla_strict,
         opt_live,
         # Each of these needs a run to observe: see OBSERVING_OPTIONS in observe/options.py.
         opt_events,
@@ -175,6 +186,7 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
         failure_verbosity: int = 0,
         pdb: Any = False,
         no_wait: bool = False,
+        sla_strict: bool = False,
         live: bool = True,
         events: Any = None,
         trace: Any = None,
@@ -212,6 +224,7 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
             parallel="inline" if slots == 0 or pdb else par_type,
             continue_=continue_,
             always=always,
+            sla_strict=sla_strict,
         )
         self._lock = ProjectLock(root)
         self._lock.acquire(wait=not no_wait, on_wait=tell_wait, argv=tuple(sys.argv))
@@ -270,7 +283,7 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
             if isinstance(outfile, str):
                 outstream.close()
         if isinstance(reporter_object, BuildkitReporter):
-            sys.stderr.write(session.summary + "\n")
+            _tell_end(session.summary, totals)
         if self._memory is not None and totals.exit_code == 0 and not (always or self._lock.nested):
             self._memory.finish(
                 self._workspace,
@@ -316,6 +329,19 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
         if isinstance(chosen, type):
             return chosen(outstream, {"failure_verbosity": failure_verbosity})
         return chosen
+
+
+def _tell_end(summary: str, totals: RunTotals) -> None:
+    """Say what the run came to, and which tasks came near to their targets, or broke them."""
+    sys.stderr.write(summary + "\n")
+    if not totals.targeted:
+        return
+    from buildkit.cli.output import terminal_width  # this and the table only where there are targets
+    from buildkit.report.sections import sla_section
+    from buildkit.report.targets import rows_of_run
+
+    section = sla_section(rows_of_run(totals.targeted), history=False)
+    sys.stderr.write(f"\n{section.text(terminal_width())}\n")
 
 
 def _console(reporter: Any, *, plain: bool) -> Console:

@@ -44,6 +44,7 @@ class RunOptions:
     cores: float = 1.0
     stdin_inherited: bool = False  # commands read our stdin: only where they cannot fight for it
     sla_s: float | None = None  # the target of tasks that have none of their own
+    sla_strict: bool = False  # a task that breaks its target fails the run
 
 
 @dataclass(slots=True)
@@ -59,6 +60,11 @@ class RunTotals:
     bytes_restored: int = 0
     critical_path: list[str] = field(default_factory=list)  # see Scheduler.critical_path
     targeted: list[Execution] = field(default_factory=list)  # executions that were held to a target
+
+    @property
+    def target_broken(self) -> bool:
+        """Whether a task took as long as its target, or longer."""
+        return any(one.sla_s and one.cost.wall_ns >= one.sla_s * 1e9 for one in self.targeted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +166,8 @@ class Run:
             self._shut_down()
             self._flush_now()
             self.totals.critical_path = self._scheduler.critical_path()
+            if self._options.sla_strict and self.totals.exit_code == 0 and self.totals.target_broken:
+                self.totals.exit_code = ExitCode.TASK_FAILED
             if self._signal is not None:
                 self.totals.exit_code = 128 + self._signal
             self._emit(events.RunFinished(self.totals.exit_code))

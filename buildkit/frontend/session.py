@@ -59,6 +59,7 @@ class SessionOptions:
     parallel: str  # 'process', 'thread', or 'inline' for -n 0
     continue_: bool
     always: bool
+    sla_strict: bool = False
     argv: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))
 
 
@@ -202,6 +203,7 @@ class Session:
                 cores=self._machine.cpus,
                 stdin_inherited=options.parallel == "inline",
                 sla_s=workspace.settings.sla,
+                sla_strict=options.sla_strict,
             ),
             scheduler=scheduler,
             judge=judge,

@@ -26,7 +26,8 @@ from buildkit.report.data import (
 from buildkit.report.tables import SIMPLE, Column, render
 
 _SPARKS = "▁▂▃▄▅▆▇█"
-_POINTS = 20  # of a sparkline
+_POINTS = 20  # of a sparkline, and the least that say anything
+_LEAST_POINTS = 3
 _STAGES = 12
 _COMMIT_DIGITS = 10
 _PATH_ENDS = 3  # tasks of a critical path that are named at either end
@@ -77,7 +78,7 @@ def sections_of(data: ReportData, *, everything: bool) -> list[Section]:
 def sparkline(points: Sequence[int]) -> str:
     """Return the last points as a row of bars between their smallest and their largest."""
     shown = points[-_POINTS:]
-    if len(shown) < 2:
+    if len(shown) < _LEAST_POINTS:
         return ""
     low, high = min(shown), max(shown)
     # Noise should look like noise: a range of less than a tenth does not fill the height.

@@ -42,8 +42,8 @@ def sla_rows(samples: Samples) -> tuple[SlaRow, ...]:
     return tuple(sorted(rows, key=lambda row: (-row.share, row.task)))
 
 
-def rows_of_run(run_id: int, executions: Iterable[Execution]) -> tuple[SlaRow, ...]:
-    """Return the executions of a run that were held to a target, worst first."""
+def rows_of_run(executions: Iterable[Execution], run_id: int = 0) -> tuple[SlaRow, ...]:
+    """Return the executions of one run that were held to a target, worst first."""
     rows = []
     for execution in executions:
         if execution.sla_s:
