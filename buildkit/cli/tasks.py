@@ -17,6 +17,7 @@ from doit.globals import Globals
 
 from buildkit.cli.precedence import allow_our_names
 from buildkit.core.errors import BuildkitError, ExitCode, did_you_mean
+from buildkit.frontend.bytecode import fresh_modules
 from buildkit.frontend.definitions import Definitions, loading_error
 from buildkit.frontend.dependency import BuildkitDependency
 from buildkit.frontend.inspect import Inspector
@@ -105,7 +106,8 @@ class TaskCommand:
         allow_our_names(self.loader)
         self._watch_loading()
         try:
-            return super().execute(params, args)  # type: ignore[misc] # DoitCmdBase.execute
+            with fresh_modules():
+                return super().execute(params, args)  # type: ignore[misc] # DoitCmdBase.execute
         except BuildkitError as error:
             sys.stderr.write(f"ERROR: {error}\n")
             return int(error.exit_code)

@@ -44,8 +44,21 @@ _SHELL_ONLY = _RESERVED | _BUILTINS
 # Programs that start another one: their arguments have to be looked at.
 _LAUNCHERS = frozenset(
     {
-        *("bash", "busybox", "dash", "env", "find", "ionice", "ksh", "nice", "nohup", "parallel", "setsid"),
-        *("sh", "ssh", "stdbuf", "sudo", "doas", "timeout", "xargs", "zsh", "chroot", "flock", "strace"),
+        *("bash", "busybox", "dash", "env", "find", "ionice", "ksh", "nice", "nohup", "parallel", "printenv"),
+        *(
+            "setsid",
+            "sh",
+            "ssh",
+            "stdbuf",
+            "sudo",
+            "doas",
+            "timeout",
+            "xargs",
+            "zsh",
+            "chroot",
+            "flock",
+            "strace",
+        ),
     }
 )
 

@@ -71,6 +71,8 @@ _INTERPRETER = re.compile(r"(?:python|pypy)[0-9.]*|perl|ruby|nodejs?|Rscript|php
 # Options of interpreters after which no script follows, and options that take the next word.
 _NO_SCRIPT = frozenset({"-c", "-m", "-e", "-E", "-p", "-r", "--eval", "--print"})
 _INTERPRETER_VALUED = frozenset({"-W", "-X", "-I"})
+# In a program that is given as text: `os.environ["X"]`, `os.getenv('X')`, `ENV["X"]`, `$ENV{X}`.
+_READS_VARIABLE = re.compile(r"(?:environ|getenv|ENV)(?:\.get)?\s*[\[({]\s*['\"]?([A-Za-z_][A-Za-z0-9_]*)")
 _ATTACHED = re.compile(r"-[a-zA-Z][A-Za-z0-9./{}%_\\]+|--[a-z-]+=.*")
 _UNFOLLOWED = frozenset({"busybox", "parallel", "ssh", "chroot", "flock", "strace", "watch", "script", "su"})
 _EXECUTORS = frozenset({"-exec", "-execdir", "-ok", "-okdir"})
@@ -436,7 +438,11 @@ class _Simple:
             self._found.unclear("it changes PATH")
 
     def _launch(self, name: str, start: int) -> None:
-        if _INTERPRETER.fullmatch(name):
+        if name == "printenv":
+            for word in self._words[start + 1 :]:
+                if word.plain and not word.text.startswith("-"):
+                    self._found.read(word.text)
+        elif _INTERPRETER.fullmatch(name):
             self._interpreter(name, start)
         elif name in _SHELLS:
             self._shell(start)
@@ -481,6 +487,9 @@ class _Simple:
         known = next(
             (at for at, word in enumerate(words) if word.expansion is not Expansion.NONE), len(words)
         )
+        for word in words:
+            for variable in _READS_VARIABLE.findall(word.text):
+                self._found.read(variable)
         script = script_of([name, *(word.text for word in words[:known])])
         if script is not None:
             self._found.script(script)
