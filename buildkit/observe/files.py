@@ -70,9 +70,9 @@ class ReplacedFile:
         return os.path.join(folder, f".{name}.{os.getpid()}.tmp")
 
 
-def replace(path: str, data: bytes, scratch: str) -> None:
+def replace(path: str, data: bytes, scratch: str, mode: int = 0o666) -> None:
     """Write `data` to `scratch` and rename it to `path`; OSError leaves `path` as it was."""
-    fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         try:
             view = memoryview(data)

@@ -118,7 +118,7 @@ class StatusFile:
             **(self._eta() if state["state"] == "running" else {}),
         }
         data = json.dumps(status, separators=(",", ":")).encode() + b"\n"
-        replace(self._path, data, f"{self._path}.{context.info.pid}.tmp")
+        replace(self._path, data, f"{self._path}.{context.info.pid}.tmp", mode=0o600)
 
     def _running(self) -> list[dict[str, Any]]:
         tasks = []
