@@ -1,16 +1,16 @@
 """`--html FILE` of `doit report`: the option, and what it does.
 
-What belongs here: no more than the command needs to know before the page is asked for, which brings much
-of the report along.
+What belongs here: no more than the command needs to know before the page is asked for, which brings
+templates and scripts along.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import Any
 
-from buildkit.core.errors import ExitCode
+from buildkit.core.errors import UsageError
+from buildkit.report.data import ReportData
 
 OPTION_HTML: dict[str, Any] = {
     "name": "html",
@@ -22,13 +22,16 @@ OPTION_HTML: dict[str, Any] = {
 }
 
 
-def write_html(project: str, options: Mapping[str, Any]) -> int:
-    """Write the page that the options of `doit report` ask for, and return the exit code."""
-    from buildkit.cli.page import write_page  # the whole report, templates and scripts
-    from buildkit.report.collect import SINCE_S, Query
+def write_html(project: str, data: ReportData, path: str) -> None:
+    """Write the report as a page; UsageError where the file cannot be written."""
+    from buildkit.cli.page import page_of  # templates, scripts, hashes
+    from buildkit.observe.files import ReplacedFile
 
-    path = options["html"]
-    since_s = options.get("since_s", SINCE_S)
-    write_page(project, Query(run=options["run"], since_s=since_s, task=options["task"]), path)
+    if not path:
+        raise UsageError("--html: give the name of a file.")
+    file = ReplacedFile(path, "--html")
+    try:
+        file.write(page_of(project, data).encode())
+    except OSError as error:
+        raise UsageError(f"--html: '{path}' cannot be written: {error.strerror or error}.") from None
     sys.stderr.write(f"wrote {path}\n")
-    return int(ExitCode.OK)

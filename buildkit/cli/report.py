@@ -5,33 +5,26 @@ What belongs here: options, and where the report goes. What it says is made in `
 
 from __future__ import annotations
 
-import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from doit.cmd_base import Command
 
-from buildkit.cache.local import LocalCache
-from buildkit.cache.location import cache_directory
 from buildkit.cli.arguments import OptionsAnywhere
 from buildkit.cli.history import OPTION_DIR, history_of, is_running, project_of
 from buildkit.cli.html import OPTION_HTML, write_html
 from buildkit.cli.output import print_error, print_result, terminal_width
-from buildkit.core.config import Settings, load_settings, parse_age_s
+from buildkit.cli.report_data import report_data, today
+from buildkit.core.config import load_settings, parse_age_s
 from buildkit.core.errors import BuildkitError, ExitCode, UsageError
 from buildkit.observe.files import ReplacedFile
-from buildkit.report.collect import Query, collect, view_of
-from buildkit.report.data import ReportData
-from buildkit.report.forecast import CacheUse
-from buildkit.report.gate import Gate, failures_of, parse_gate, with_allowances
+from buildkit.report.collect import Query, view_of
+from buildkit.report.gate import Gate, failures_of, parse_gate
 from buildkit.report.last_run import Order, rows_of
 from buildkit.report.writing import Style, Writing, comparison_of, csv_of, json_of, text_of
 
-if TYPE_CHECKING:
-    import datetime
 
 _ROWS = 30
 
@@ -217,40 +210,20 @@ def report(project: str, request: Request) -> int:
     if request.compare is not None:
         _write(_comparison(project, request, *request.compare), request.output)
         return int(ExitCode.OK)
-    if request.html:
-        query = request.query
-        asked = {"html": request.html, "run": query.run, "since_s": query.since_s, "task": query.task}
-        code = write_html(project, asked)
-        if request.gate is None and not request.output:
-            return code
-    data = _data(project, request.query, settings)
-    if not request.html or request.output:
+    data = report_data(project, request.query, settings)
+    if request.html is not None:
+        write_html(project, data, request.html)
+    if request.html is None or request.output:
         _write(_TEXTS[request.writing.style](data, request.writing), request.output)
     if request.gate is None:
         return int(ExitCode.OK)
-    failures = failures_of(data, request.gate, settings.report.allow, _today())
+    failures = failures_of(data, request.gate, settings.report.allow, today())
     for line in failures:
         sys.stderr.write(f"buildkit: {line}\n")
     return int(ExitCode.GATE if failures else ExitCode.OK)
 
 
 _TEXTS = {Style.TEXT: text_of, Style.MARKDOWN: text_of, Style.JSON: json_of, Style.CSV: csv_of}
-
-
-def _data(project: str, query: Query, settings: Settings) -> ReportData:
-    with history_of(project) as history:
-        if history is None:
-            if query.run != "last":
-                raise UsageError(f"there is no run '{query.run}'. The history is empty.")
-            return ReportData(project, time.time())
-        data = collect(
-            history,
-            query,
-            project=project,
-            is_running=lambda run: is_running(project, run),
-            cache=lambda: _cache_use(project, settings),
-        )
-    return with_allowances(data, settings.report.allow, _today()) if settings.report.allow else data
 
 
 def _comparison(project: str, request: Request, first: str, second: str) -> str:
@@ -266,26 +239,8 @@ def _comparison(project: str, request: Request, first: str, second: str) -> str:
     return comparison_of(views[0], views[1], pairs, request.writing)
 
 
-def _cache_use(project: str, settings: Settings) -> CacheUse | None:
-    """Return what the cache holds; None where there is none, or it cannot be asked."""
-    directory = cache_directory(os.environ, settings.cache_dir, root=project)
-    if not settings.cache or not os.path.isdir(directory):
-        return None
-    cache = LocalCache.open(directory, warn=lambda _line: None)
-    try:
-        return CacheUse(cache.stats().bytes, settings.cache_max_size)
-    finally:
-        cache.close()
-
-
 def _write(text: str, path: str) -> None:
     if path:
         ReplacedFile(path, "--output").write(f"{text}\n".encode("utf-8", "replace"))
     else:
         print_result(text)
-
-
-def _today() -> datetime.date:
-    import datetime  # where there is a list of what may pass for a while, or a gate
-
-    return datetime.date.today()

@@ -16,6 +16,7 @@ from doit.cmd_base import Command
 
 from buildkit.cli.history import OPTION_DIR, project_of
 from buildkit.cli.output import print_error, print_result
+from buildkit.core.config import load_settings
 from buildkit.core.errors import BuildkitError, ExitCode, UsageError
 
 _HIGHEST_PORT = 65535
@@ -72,13 +73,15 @@ class Ui(Command):  # type: ignore[misc]  # doit has no type hints
 
 def serve(project: str, run: str, port: int, *, browse: bool) -> None:
     """Serve the page until the user interrupts; BuildkitError where that cannot be."""
-    from buildkit.cli.page import LivePage  # these two bring http.server and all of the report along
+    from buildkit.cli.page import LivePage  # these bring http.server and all of the report along
+    from buildkit.cli.report_data import report_data
     from buildkit.cli.ui_server import ADDRESS, UiServer
     from buildkit.report.collect import Query
 
     if not 0 <= port <= _HIGHEST_PORT:
         raise UsageError(f"--port {port}: give a number from 0 (any that is free) to {_HIGHEST_PORT}.")
-    live = LivePage(project, Query(run=run))
+    settings = load_settings(project)
+    live = LivePage(project, lambda: report_data(project, Query(run=run), settings))
     live.json()  # whatever is wrong with the history or the run is said here, not in the browser
     try:
         server = UiServer(port, page=live.html, data=live.json, version=live.version)
