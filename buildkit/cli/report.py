@@ -25,7 +25,6 @@ from buildkit.report.gate import Gate, failures_of, parse_gate
 from buildkit.report.last_run import Order, rows_of
 from buildkit.report.writing import Style, Writing, comparison_of, csv_of, json_of, text_of
 
-
 _ROWS = 30
 
 _OPTIONS = (
