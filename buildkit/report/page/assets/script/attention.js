@@ -2,6 +2,7 @@
 
 const MOST_FAILURES = 8;
 const MOST_TRENDS = 6;
+const ENOUGH_RUNS = 9; // the detector judges from the ninth execution on
 
 function fillAttention(view, colours) {
   const { report } = view;
@@ -39,11 +40,12 @@ function fillAttention(view, colours) {
 function wellText(report) {
   const runs = report.runs.length;
   if (runs < 2) return "Nothing failed. This is the first run: from the next ones on, this page compares.";
+  if (runs < ENOUGH_RUNS) return `Nothing failed. ${runs} runs are too few to tell what got slower.`;
   return `Nothing failed, and nothing got slower within the last ${runs} runs.`;
 }
 
 function taskButton(view, name) {
-  return element("button", { type: "button", class: "link-button", onclick: () => view.select(name, true) }, name);
+  return element("button", { type: "button", class: "link-button", "data-key": `task ${name}`, onclick: () => view.select(name, true) }, name);
 }
 
 function alert_(kind, label, name, ...rest) {
@@ -100,7 +102,7 @@ function flakyAlert(view, each) {
     "quiet",
     "flaky",
     taskButton(view, each.task),
-    element("p", { class: "note" }, `failed ${each.failed} and succeeded ${each.succeeded} times with nothing changed in between; last in run ${each.last_run}`),
+    element("p", { class: "note" }, `failed ${count(each.failed, "time")} and succeeded ${count(each.succeeded, "time")} with nothing changed in between; last in run ${each.last_run}`),
   );
 }
 

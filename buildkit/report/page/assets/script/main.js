@@ -1,18 +1,30 @@
 // Puts the parts together.
 
-function drawReport(view, colours) {
+/** Draw all that depends on the report alone. What is the same as `before` stays as it is, with its focus. */
+function drawReport(view, colours, before = null) {
   const { report } = view;
+  const focused = document.activeElement?.dataset?.key;
   document.title = report.run ? `${report.project}, run ${report.run.id}` : report.project;
   fillOverview(report);
-  fillAttention(view, colours);
+  if (!before || concerns(before) !== concerns(report)) fillAttention(view, colours);
   fillLegend(report);
   fillStages(view);
   fillSla(view);
   fillOutlook(view);
   fillOutcomes(view);
-  drawHistory(report, colours);
+  if (!before || JSON.stringify(before.runs) !== JSON.stringify(report.runs)) drawHistory(report, colours);
   const made = `Made by buildkit ${report.buildkit} on ${moment(report.generated_at)}.`;
   byId("colophon").textContent = `${made} Charts: uPlot, © Leon Sorokin, MIT licence.`;
+  if (focused && document.activeElement === document.body) {
+    [...document.querySelectorAll("[data-key]")].find((each) => each.dataset.key === focused)?.focus({ preventScroll: true });
+  }
+}
+
+/** What the section on attention shows, as a text that can be compared. */
+function concerns(report) {
+  const { run, runs, regressions, slas, flaky, advice, notes, tasks } = report;
+  const failed = tasks.filter((task) => task.outcome === 3).map((task) => task.name);
+  return JSON.stringify([run?.id, runs.length, regressions, slas, flaky, advice, notes, failed]);
 }
 
 function drawHistory(report, colours) {
@@ -34,9 +46,13 @@ function start() {
   const timeline = makeTimeline(view);
   makeDetails(view);
   setUpKeyboard(view, { table, timeline, toggleTheme });
+  let drawn = report;
   view.subscribe((what) => {
-    if (what === "data") drawReport(view, readColours());
-    else if (what === "theme") {
+    if (what === "data") {
+      drawReport(view, readColours(), drawn);
+      drawn = view.report;
+    }
+    if (what === "theme") {
       const colours = readColours();
       fillAttention(view, colours);
       drawHistory(view.report, colours);

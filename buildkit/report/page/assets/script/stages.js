@@ -37,7 +37,7 @@ function stageRow(view, stage, longest) {
   const changed = stage.change !== null && Math.abs(stage.change - 1) >= 0.1;
   return element(
     "button",
-    { type: "button", title: `Show the tasks of ${stage.name}`, onclick: () => showStage(view, stage) },
+    { type: "button", title: `Show the tasks of ${stage.name}`, "data-key": `stage ${stage.name}`, onclick: () => showStage(view, stage) },
     element("span", { class: "name" }, stage.name, stage.tasks > 1 ? element("span", { class: "quiet" }, ` × ${stage.tasks}`) : null),
     bar,
     element("span", { class: "number" }, duration(stage.time_ns / 1e3)),

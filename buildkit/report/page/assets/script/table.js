@@ -203,7 +203,7 @@ function fillOutcomes(view) {
       };
       return element(
         "button",
-        { type: "button", class: "chip", "aria-pressed": "false", "data-code": String(outcome), onclick: press },
+        { type: "button", class: "chip", "aria-pressed": "false", "data-code": String(outcome), "data-key": `outcome ${outcome}`, onclick: press },
         badge(outcome),
         element("span", { class: "count" }, counts.get(outcome).toLocaleString("en")),
       );

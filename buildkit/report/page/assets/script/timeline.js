@@ -4,6 +4,7 @@
 const AXIS_HEIGHT = 24;
 const OVERVIEW_HEIGHT = 40;
 const LEAST_SPAN_US = 20;
+const LEAST_LABEL = 34; // pixels
 
 function makeTimeline(view) {
   const canvas = byId("timeline-canvas");
@@ -157,7 +158,7 @@ function makeTimeline(view) {
 
   function drawTask(ctx, task, x, y, wide, high) {
     const dimmed = view.matches && !view.matches.has(task.name);
-    ctx.globalAlpha = dimmed ? 0.16 : 1;
+    ctx.globalAlpha = dimmed ? 0.16 : task.outcome === RUNNING ? 0.65 : 1;
     ctx.fillStyle = colours[OUTCOMES[task.outcome].kind];
     const shown = wide > 3 ? wide - 1 : wide; // a gap between neighbours
     if (wide > 8) {
@@ -165,17 +166,13 @@ function makeTimeline(view) {
       ctx.roundRect(x, y, shown, high, 3);
       ctx.fill();
     } else ctx.fillRect(x, y, shown, high);
-    if (wide > 34 && high >= 12) {
-      ctx.save();
-      ctx.beginPath();
-      ctx.rect(x, y, shown - 4, high);
-      ctx.clip();
+    if (wide > LEAST_LABEL && high >= 12) {
       ctx.fillStyle = colours["on-colour"];
       ctx.textAlign = "left";
       ctx.font = "12px system-ui, sans-serif";
       const sign = task.outcome === 0 ? "" : `${OUTCOMES[task.outcome].sign} `;
-      ctx.fillText(sign + task.name, Math.max(x, gutter) + 6, y + high / 2 + 1);
-      ctx.restore();
+      const left = Math.max(x, gutter) + 6;
+      ctx.fillText(shortened(ctx, sign + task.name, x + shown - 4 - left), left, y + high / 2 + 1);
     }
     ctx.globalAlpha = 1;
     if (task.name === view.selected || task === hovered) {
@@ -183,6 +180,15 @@ function makeTimeline(view) {
       ctx.lineWidth = task.name === view.selected ? 2 : 1;
       ctx.strokeRect(x + 0.5, y - 0.5, Math.max(shown - 1, 1), high + 1);
     }
+  }
+
+  /** As much of the text as there is room for, nothing where that would say nothing. */
+  function shortened(ctx, text, room) {
+    const letter = ctx.measureText("n").width;
+    if (text.length * letter * 0.6 < room && ctx.measureText(text).width <= room) return text;
+    let cut = text.slice(0, Math.ceil(room / (letter * 0.6)));
+    while (cut.length && ctx.measureText(`${cut}…`).width > room) cut = cut.slice(0, -1);
+    return cut.length > 2 ? `${cut}…` : "";
   }
 
   /** The chain that made the run as long as it was: a stripe along its tasks, and lines from one to the next. */
