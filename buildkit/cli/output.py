@@ -9,20 +9,36 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterable
+
+from buildkit.core.errors import UsageError
 
 
 def print_result(text: str) -> None:
     """Write `text` and a newline to standard output; a reader that has gone away (`| head`) is no error."""
+    print_lines([text])
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Write lines as they come, like `print_result`; UsageError where standard output cannot be written."""
     stream = sys.stdout
     encoding = stream.encoding or "utf-8"
     try:
-        print(text.encode(encoding, "replace").decode(encoding), file=stream)
+        for line in lines:
+            print(line.encode(encoding, "replace").decode(encoding), file=stream)
         stream.flush()
     except BrokenPipeError:
-        # What is still buffered would fail once more, and loudly, when Python flushes at exit.
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
-        os.close(null)
+        _discard_output()
+    except OSError as error:
+        _discard_output()
+        raise UsageError(f"standard output cannot be written: {error.strerror or error}.") from None
+
+
+def _discard_output() -> None:
+    """Give standard output nowhere to go: what is buffered would fail again, and loudly, at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def print_error(error: Exception) -> None:

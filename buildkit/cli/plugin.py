@@ -12,6 +12,9 @@ import os
 import sys
 from typing import Any
 
+# Where a command is, if its module has another name: `history.py` is what many of them share.
+_MODULES = {"history": "history_command"}
+
 # Attribute -> name of the command in doit that is replaced.
 _REPLACED = {
     "run": "run",
@@ -72,7 +75,7 @@ def _added(name: str) -> Any:
 
     from buildkit.cli import precedence
 
-    module = import_module(f"buildkit.cli.{name}")
+    module = import_module(f"buildkit.cli.{_MODULES.get(name, name)}")
     return precedence.task_first(getattr(module, name.capitalize()))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from doit.cmd_base import Command
 from doit.exceptions import InvalidCommand, InvalidDodoFile
 
-OUR_COMMANDS = frozenset({"report", "explain", "graph", "cache", "ui"})
+OUR_COMMANDS = frozenset({"report", "explain", "graph", "cache", "ui", "history", "accept"})
 OUR_SCRIPT = "buildkit"
 
 
