@@ -1,7 +1,6 @@
 // What needs attention, worst first: failures, regressions with their trend, broken SLAs, flaky tasks, advice.
 
-const MOST_FAILURES = 8;
-const MOST_TRENDS = 6;
+const MOST_OF_A_KIND = 6;
 const ENOUGH_RUNS = 9; // the detector judges from the ninth execution on
 
 function fillAttention(view, colours) {
@@ -14,15 +13,14 @@ function fillAttention(view, colours) {
   const quiet = report.regressions.filter((each) => each.allowed || each.state === "suspect");
   const broken = report.slas.filter((each) => each.level === "violation");
   const alerts = [
-    ...failed.slice(0, MOST_FAILURES).map((task) => failureAlert(view, task)),
-    failed.length > MOST_FAILURES ? plain(`${failed.length - MOST_FAILURES} more failed; choose “failed” above the table.`) : null,
-    ...open.map((each, index) => regressionAlert(view, each, index < MOST_TRENDS)),
-    ...broken.map((each) => slaAlert(view, each)),
-    ...report.flaky.map((each) => flakyAlert(view, each)),
-    ...quiet.map((each) => regressionAlert(view, each, false)),
-    ...report.advice.map((each) => adviceAlert(view, each)),
+    ...firstOf(failed, "failures", (task) => failureAlert(view, task)),
+    ...firstOf(open, "regressions", (each) => regressionAlert(view, each, open.indexOf(each) < MOST_OF_A_KIND)),
+    ...firstOf(broken, "broken SLAs", (each) => slaAlert(view, each)),
+    ...firstOf(report.flaky, "flaky tasks", (each) => flakyAlert(view, each)),
+    ...firstOf(quiet, "suspects", (each) => regressionAlert(view, each, false)),
+    ...firstOf(report.advice, "recommendations", (each) => adviceAlert(view, each)),
     ...report.notes.map(plain),
-  ].filter(Boolean);
+  ];
   const numbers = [
     failed.length ? count(failed.length, "failure") : null,
     open.length ? count(open.length, "regression") : null,
@@ -35,6 +33,21 @@ function fillAttention(view, colours) {
   fill(list, ...(numbers.length ? [] : [well]), element("div", { class: "alerts" }, ...alerts));
   // Charts need their place in the page to know their width.
   for (const place of list.querySelectorAll("[data-trend]")) drawTrend(place, report, place.dataset.trend, colours, 130);
+}
+
+/** Alerts for the first ones, and a button that puts those for the others in its place. */
+function firstOf(items, noun, alertOf) {
+  const first = items.slice(0, MOST_OF_A_KIND).map(alertOf);
+  const rest = items.slice(MOST_OF_A_KIND);
+  if (!rest.length) return first;
+  const more = element("button", { type: "button", class: "small-button", "data-key": `more ${noun}` }, `${rest.length} more ${noun}`);
+  const place = element("article", { class: "alert plain-alert" }, element("div", {}, more));
+  more.addEventListener("click", () => {
+    const made = rest.map(alertOf);
+    place.replaceWith(...made);
+    made[0].querySelector("button")?.focus();
+  });
+  return [...first, place];
 }
 
 function wellText(report) {

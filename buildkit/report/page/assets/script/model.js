@@ -13,6 +13,8 @@ const OUTCOMES = [
 ];
 
 const RUNNING = 7;
+const MOST_ROWS = 64;
+const MOST_CACHE_ROWS = 6;
 
 /** Read the document and return the report that all parts of the page share. */
 function readReport(document_) {
@@ -83,20 +85,23 @@ function assignLanes(tasks) {
   const rowOfSlot = new Map(slots.map((slot, row) => [slot, row]));
   for (const task of known) task.lane = rowOfSlot.get(task.slot);
   const labels = slots.map((slot) => `slot ${slot}`);
-  const free = pack(unknown, labels.length);
+  const free = pack(unknown, labels.length, MOST_ROWS);
   for (let row = 0; row < free; row++) labels.push(`row ${labels.length + 1}`);
-  const cache = pack(restored, labels.length);
+  const cache = pack(restored, labels.length, MOST_CACHE_ROWS);
   for (let row = 0; row < cache; row++) labels.push("cache");
   return { lanes: labels, timed };
 }
 
-/** Put tasks that are sorted by start into as few rows as they need; return how many. */
-function pack(tasks, firstRow) {
+/**
+ * Put tasks that are sorted by start into as few rows as they need, and return how many. Where that would be
+ * more than `most`, tasks overlap in the row that is free first.
+ */
+function pack(tasks, firstRow, most) {
   const ends = [];
   for (const task of tasks) {
     let row = ends.findIndex((end) => end <= task.start);
-    if (row < 0) row = ends.push(0) - 1;
-    ends[row] = task.end;
+    if (row < 0) row = ends.length < most ? ends.push(0) - 1 : ends.indexOf(Math.min(...ends));
+    ends[row] = Math.max(ends[row], task.end);
     task.lane = firstRow + row;
   }
   return ends.length;

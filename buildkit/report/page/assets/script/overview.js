@@ -69,7 +69,11 @@ function tiles(report) {
   if (progress) made.push(progressTile(report));
   const asked = run.executed + run.restored + run.skipped + run.failed;
   const parts = ["executed", "restored", "skipped", "failed"].filter((kind) => run[kind]);
-  const words = parts.map((kind) => `${run[kind].toLocaleString("en")} ${kind}`).join(", ");
+  const rare = { upstream_failed: "not started", ignored: "ignored", cancelled: "cancelled" };
+  const words = [
+    ...parts.map((kind) => `${run[kind].toLocaleString("en")} ${kind}`),
+    ...Object.keys(rare).filter((kind) => run[kind]).map((kind) => `${run[kind].toLocaleString("en")} ${rare[kind]}`),
+  ].join(", ");
   made.push(
     tile("Tasks", (asked + run.upstream_failed + run.ignored + run.cancelled).toLocaleString("en"), words,
       asked ? meter(words, ...parts.map((kind) => [kind, run[kind] / asked])) : null),

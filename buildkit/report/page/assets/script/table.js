@@ -3,16 +3,17 @@
 const ROW_HEIGHT = 34;
 const OVERSCAN = 8;
 const PRINTED_ROWS = 150;
+const PAPER_WIDTH = 620; // pixels: leaves out the columns for which a sheet has no room
 
 // `least`: the width of the table in pixels from which the column is shown.
 const COLUMNS = [
   { id: "name", title: "Task", text: true, width: null, least: 0, value: (task) => task.folded },
   { id: "outcome", title: "Outcome", text: true, width: 118, least: 0, value: (task) => INTEREST.indexOf(task.outcome) },
-  { id: "wall", title: "Time", width: 96, least: 0, value: (task) => task.wall || null, show: (task) => (task.wall ? duration(task.wall) : "") },
+  { id: "wall", title: "Time", width: 108, least: 0, value: (task) => task.wall || null, show: (task) => (task.wall ? duration(task.wall) : "") },
   { id: "change", title: "Change", width: 84, least: 520, value: (task) => task.change, show: (task) => change(task.change) },
-  { id: "cpu", title: "CPU", width: 96, least: 760, value: (task) => task.cpu, show: (task) => duration(task.cpu) },
+  { id: "cpu", title: "CPU", width: 108, least: 760, value: (task) => task.cpu, show: (task) => duration(task.cpu) },
   { id: "rss", title: "Memory", width: 96, least: 860, value: (task) => task.rss, show: (task) => size(task.rss) },
-  { id: "queue", title: "Waited", width: 96, least: 960, value: (task) => task.queue || null, show: (task) => (task.queue >= 1000 ? duration(task.queue) : "") },
+  { id: "queue", title: "Waited", width: 112, least: 960, value: (task) => task.queue || null, show: (task) => (task.queue >= 1000 ? duration(task.queue) : "") },
   { id: "reason", title: "Reason", text: true, width: 260, least: 640, value: (task) => task.reason, show: (task) => task.reason },
 ];
 const INTEREST = [7, 3, 6, 4, 0, 1, 5, 2]; // codes of outcomes, the most telling first
@@ -30,10 +31,11 @@ function makeTable(view) {
   let drawn = "";
 
   function arrange() {
-    columns = COLUMNS.filter((column) => box.clientWidth >= column.least);
+    const room = printing ? PAPER_WIDTH : box.clientWidth;
+    columns = COLUMNS.filter((column) => room >= column.least);
     const groups = element("colgroup", {}, ...columns.map((column) => {
-      const narrow = box.clientWidth < 520;
-      const width = column.id === "outcome" && narrow ? 44 : column.id === "wall" && narrow ? 84 : column.width;
+      const narrow = room < 520;
+      const width = column.id === "outcome" && narrow ? 44 : column.id === "wall" && narrow ? 96 : column.width;
       return element("col", width ? { style: { width: `${width}px` } } : {});
     }));
     table.querySelector("colgroup")?.remove();
@@ -159,13 +161,11 @@ function makeTable(view) {
   }).observe(box);
   addEventListener("beforeprint", () => {
     printing = true;
-    drawn = "";
-    draw();
+    arrange();
   });
   addEventListener("afterprint", () => {
     printing = false;
-    drawn = "";
-    draw();
+    arrange();
   });
   view.subscribe((what) => {
     if (what === "filter") {

@@ -12,7 +12,7 @@ function makeTimeline(view) {
   const box = byId("timeline-box");
   const tip = byId("timeline-tip");
   let colours = readColours();
-  let rows = []; // tasks by lane, each sorted by start
+  let rows = []; // tasks by lane, each sorted by start; a few may overlap
   let total = 1; // µs
   let from = 0;
   let span = 1;
@@ -27,7 +27,11 @@ function makeTimeline(view) {
   function load() {
     const { lanes, timed, run } = view.report;
     rows = lanes.map(() => []);
-    for (const task of timed) rows[task.lane].push(task);
+    for (const task of timed) {
+      const row = rows[task.lane];
+      task.reach = Math.max(task.end, row.at(-1)?.reach ?? 0); // until when this task or an earlier one lasts
+      row.push(task);
+    }
     const wholeBefore = span >= total;
     const end = timed.reduce((latest, task) => Math.max(latest, task.end), 0);
     total = Math.max(run?.wall ?? 0, end, 1);
@@ -144,13 +148,13 @@ function makeTimeline(view) {
     return task.outcome === 3 || task.name === view.selected || (view.matches?.has(task.name) ?? false);
   }
 
-  /** Index of the first task that ends in sight; rows are sorted and do not overlap. */
+  /** Index of the first task that may be in sight; rows are sorted by start. */
   function firstInSight(tasks) {
     let low = 0;
     let high = tasks.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (tasks[middle].end < from) low = middle + 1;
+      if (tasks[middle].reach < from) low = middle + 1;
       else high = middle;
     }
     return low;
