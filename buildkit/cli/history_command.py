@@ -115,7 +115,7 @@ def _export(project: str, path: str) -> None:
 
 
 def _import(project: str, path: str) -> str:
-    from buildkit.state.transfer import import_lines
+    from buildkit.state.transfer import OtherSchemaError, import_lines
 
     try:
         source = sys.stdin if path == "-" else open(path, encoding="utf-8", errors="replace")  # noqa: SIM115
@@ -124,6 +124,8 @@ def _import(project: str, path: str) -> str:
     try:
         with _writing(project) as history:
             found = import_lines(history.connection, source)
+    except OtherSchemaError as error:
+        raise UsageError(f"'{path}' cannot be imported: {error}.") from None
     finally:
         if source is not sys.stdin:
             source.close()

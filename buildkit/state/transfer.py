@@ -31,6 +31,10 @@ _TASK_DAY_COLUMNS = ("day", "executed", "failed", "restored", "wall_ns", "median
                      "cpu_ns", "rss_bytes")  # fmt: skip
 
 
+class OtherSchemaError(ValueError):
+    """The lines were written by a release that spells them differently."""
+
+
 @dataclass(slots=True)
 class Imported:
     """What an import came to."""
@@ -121,14 +125,19 @@ class _Importer:
             values = json.loads(line)
             kind = values.pop("kind")
             self._takers[kind](values)
+        except OtherSchemaError:
+            raise
         except (ValueError, KeyError, TypeError, AttributeError):
             self.imported.unread += 1
 
     def _header(self, values: dict[str, Any]) -> None:
         if values["schema"] != SCHEMA:
-            raise ValueError("another schema")
+            raise OtherSchemaError(
+                f"these lines are of schema {values['schema']}; this release reads {SCHEMA}"
+            )
 
     def _run(self, values: dict[str, Any]) -> None:
+        self._flush()
         uid = str(values["uid"])
         if uid in self._known or uid in self._new:
             self.imported.known += 1
