@@ -19,7 +19,7 @@ from buildkit.observe.simulation import bounds_ns, simulate_ns
 _SHARE_OF_TIME = 0.01  # of a run that may be spent on looking ahead
 _LEAST_PAUSE_S = 0.5
 _MOST_SIMULATED = 20_000  # tasks; with more of them the bounds are as good, and a pause of the loop shorter
-_TRUST = 0.05  # the share of all work that must be done before the pace of this run counts half
+_TRUST = 0.02  # the share of all work that must be done before the pace of this run counts half
 _MOST_PACE = 3.0
 _OVERRUN = 0.1  # a task that takes longer than predicted: this share of its time is expected to come still
 _KNOWN_SHARE = 0.5  # of the work left; with less of it predicted, nothing is foretold
