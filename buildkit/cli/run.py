@@ -21,7 +21,7 @@ from doit.task import Stream
 
 from buildkit.cli.fast import fast_start_wanted
 from buildkit.cli.invocation import plain_arguments
-from buildkit.cli.tasks import TaskCommand, action_expansion, tell_wait
+from buildkit.cli.tasks import TaskCommand, action_expansion, end_what_was_left, tell_wait
 from buildkit.core.errors import StateError
 from buildkit.core.plan import Plan
 from buildkit.engine.machine import Machine, parse_width
@@ -228,6 +228,7 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
         )
         self._lock = ProjectLock(root)
         self._lock.acquire(wait=not no_wait, on_wait=tell_wait, argv=tuple(sys.argv))
+        end_what_was_left(self._lock)
         self._workspace = Workspace(root, os.environ, read_only=False)
         if self._memory is not None:
             self._memory.opened(self._workspace)

@@ -24,6 +24,8 @@ from buildkit.frontend.inspect import Inspector
 from buildkit.frontend.workspace import Workspace, project_root, warn_on_stderr
 from buildkit.state.lock import Holder, ProjectLock
 
+_LEFTOVERS_GRACE_S = 2.0
+
 
 class TaskCommand:
     """Mixin ahead of a `DoitCmdBase`: doit's dep_manager is ours, and user errors are one line.
@@ -61,6 +63,7 @@ class TaskCommand:
         root = project_root()
         self._lock = ProjectLock(root)
         self._lock.acquire(wait=True, on_wait=tell_wait, argv=tuple(sys.argv))
+        end_what_was_left(self._lock)
         self._workspace = Workspace(root, os.environ, read_only=False)
         self._dependency = Globals.dep_manager = self._dependency_of(self._workspace)
 
@@ -160,6 +163,18 @@ def action_expansion() -> str:
     from doit.action import CmdAction
 
     return str(CmdAction.STRING_FORMAT)
+
+
+def end_what_was_left(lock: ProjectLock) -> None:
+    """End the tasks of a run that was killed while it held the lock: they would write into our outputs."""
+    if lock.killed is None:
+        return
+    from buildkit.engine.leftovers import end_leftovers  # only after a kill
+
+    count = end_leftovers(lock.killed, lock.directory, grace_s=_LEFTOVERS_GRACE_S)
+    if count:
+        were = "process that it left was" if count == 1 else "processes that it left were"
+        warn_on_stderr(f"run {lock.killed} was killed while it built this project; {count} {were} ended")
 
 
 def tell_wait(holder: Holder) -> None:

@@ -7,14 +7,16 @@ Nothing here changes a process, except `adopt_orphans`, which changes ours.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 JOB_VARIABLE = "BUILDKIT_JOB"  # in the environment of every process of a job, so that none gets lost
 
 _LINUX = sys.platform.startswith("linux")
-_MARK = JOB_VARIABLE.encode() + b"="
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _MOST_SAMPLED = 64  # processes of one job whose memory is looked at
 
@@ -99,19 +101,25 @@ def _list_psutil() -> list[Process]:
 
 def read_job_mark(pid: int) -> str:
     """Return the job that the process was started for, or an empty string when it does not say."""
+    return read_variable(pid, JOB_VARIABLE)
+
+
+def read_variable(pid: int, name: str) -> str:
+    """Return a variable of the environment that a process was started with, empty where there is none."""
     if not _LINUX:
-        return _read_job_mark_psutil(pid)
+        return _read_variable_psutil(pid, name)
+    prefix = name.encode() + b"="
     for entry in _read(f"/proc/{pid}/environ").split(b"\0"):
-        if entry.startswith(_MARK):
-            return entry[len(_MARK) :].decode("ascii", "replace")
+        if entry.startswith(prefix):
+            return os.fsdecode(entry[len(prefix) :])
     return ""
 
 
-def _read_job_mark_psutil(pid: int) -> str:
+def _read_variable_psutil(pid: int, name: str) -> str:
     import psutil  # as above
 
     try:
-        return str(psutil.Process(pid).environ().get(JOB_VARIABLE, ""))
+        return str(psutil.Process(pid).environ().get(name, ""))
     except (psutil.Error, OSError):
         return ""
 
@@ -152,6 +160,18 @@ def own_peak_rss_bytes() -> int:
 def rss_of(ru_maxrss: int) -> int:
     """Return `ru_maxrss` in bytes; its unit is KiB on Linux and bytes on macOS."""
     return ru_maxrss if sys.platform == "darwin" else ru_maxrss * 1024
+
+
+def die_with_parent(parent: int) -> None:
+    """Be killed when `parent`, which has just forked us, dies (Linux); elsewhere nothing happens."""
+    if not _LINUX:
+        return
+    import ctypes  # as below
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:  # it died before we could ask
+        os._exit(0)
 
 
 def adopt_orphans(adopt: bool) -> bool:

@@ -563,7 +563,6 @@ class Run:
             if message is not None:
                 self._emit(events.TeardownFailed(task, message))
 
-
     def _tear_down_at(self, worker: str, task: Task) -> JobOutcome | None:
         """Run teardown actions in the worker process that holds what the task has left there, if any does."""
         if not worker.startswith("worker:"):

@@ -26,7 +26,7 @@ from buildkit.engine.job import Done, Job, JobOutcome, JobStatus, OutputSink, Py
 from buildkit.engine.log import TaskLog
 from buildkit.engine.loop import EventLoop, Timer
 from buildkit.engine.perform import Run, outcome_of
-from buildkit.engine.procfs import process_clock
+from buildkit.engine.procfs import die_with_parent, process_clock
 from buildkit.engine.tree import GRACE_S, Root, TreeEnder, new_mark, signal_name
 from buildkit.engine.worker import LENGTH, Answer, encode, serve
 
@@ -249,9 +249,11 @@ class WorkerPool:
             for stream in (sys.stdout, sys.stderr):
                 with suppress(OSError, ValueError, AttributeError):
                     stream.flush()  # else both processes would write what is buffered
+            parent = os.getpid()
             with self._quiesce():
                 pid = os.fork()
                 if not pid:
+                    die_with_parent(parent)
                     self._become_worker(theirs, ours)
         except OSError:
             for fd in ours:

@@ -53,6 +53,7 @@ class ProjectLock:
         self._environ = os.environ if environ is None else environ
         self._fd: int | None = None
         self.nested = False  # an ancestor holds the lock, and this run belongs to it
+        self.killed: int | None = None  # the run that held it before us and died without letting go
 
     def acquire(self, *, wait: bool, on_wait: Callable[[Holder], None], argv: tuple[str, ...] = ()) -> None:
         """Take the lock; return at once where an ancestor of this process holds it.
@@ -71,6 +72,7 @@ class ProjectLock:
         try:
             self.nested = not self._lock(fd, path, wait, on_wait)
             if not self.nested:
+                self.killed = _read_holder(fd).pid
                 _write_holder(fd, argv)
         except BaseException:
             os.close(fd)
@@ -93,6 +95,11 @@ class ProjectLock:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+    @property
+    def directory(self) -> str:
+        """The project's state directory, links followed: what `BUILDKIT_LOCK` calls the project."""
+        return self._directory
 
     def variable_for_children(self) -> str:
         """Return the value of `BUILDKIT_LOCK` for the processes that this run starts."""
