@@ -138,7 +138,8 @@ class Request:
             run=options["run"],
             since_s=_since_s(options["since"]),
             task=options["task"],
-            thorough=gate is not None and gate.needs_all_verdicts,
+            # A page is made once and looked at long after: it may take its time, as a gate must.
+            thorough=options["html"] is not None or (gate is not None and gate.needs_all_verdicts),
         )
         return cls(query, compare, _writing(options), options["html"], options["output"], gate)
 
