@@ -24,6 +24,7 @@ function makeDetails(view) {
       task ? badge(task.outcome) : element("p", { class: "note" }, "not part of this run"),
       task?.reason ? element("p", { class: "note" }, task.reason) : null,
       task ? numbers(report, task) : null,
+      bottleneckOf(report),
       task?.log ? element("p", { class: "note" }, "Its log: ", element("code", {}, task.log)) : null,
       task?.uncacheable ? element("p", { class: "note" }, `Not cached: ${task.uncacheable}`) : null,
       element("h3", {}, "Trend"),
@@ -32,6 +33,13 @@ function makeDetails(view) {
       ...recentOf(report),
     );
     if (report.trends.has(view.selected)) drawTrend(trend, report, view.selected, colours, 170);
+  }
+
+  function bottleneckOf(report) {
+    const found = report.bottlenecks.find((each) => each.task === view.selected);
+    if (!found) return null;
+    const gain = found.gain_ns > 0 ? ` In half the time, the run would save ${duration(found.gain_ns / 1e3)}.` : "";
+    return element("p", { class: "note" }, `A bottleneck: ${found.ratio.toFixed(1)} times the mean of the run.${gain}`);
   }
 
   function trendMissing(report, task) {

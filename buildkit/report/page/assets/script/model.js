@@ -14,7 +14,7 @@ const OUTCOMES = [
 
 const RUNNING = 7;
 const MOST_ROWS = 64;
-const MOST_CACHE_ROWS = 6;
+const MOST_CACHE_ROWS = 4;
 
 /** Read the document and return the report that all parts of the page share. */
 function readReport(document_) {
