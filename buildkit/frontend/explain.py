@@ -14,6 +14,7 @@ from buildkit.core.difference import Difference, differences, parts_of
 from buildkit.core.errors import PlanError
 from buildkit.core.execution import Reason, ReasonKind
 from buildkit.core.graph import CycleFound, upstream_first
+from buildkit.core.humanize import listed
 from buildkit.core.plan import Task, TaskKind
 from buildkit.engine.host import HostError
 from buildkit.engine.judge import JudgeError, Judgement, decode_components
@@ -27,6 +28,7 @@ from buildkit.report.explanation import Brief, CacheAnswer, Explanation, LastTim
 from buildkit.state.history import History
 from buildkit.state.traces import OK
 
+_NOT_DONE = (Would.IGNORED, Would.BLOCKED)
 _STATUS = {status.value: status for status in RecordStatus}  # as traces spell it
 
 
@@ -42,6 +44,7 @@ class _Seen:
     awaited: str | None = None  # the first task upstream that would act, and supplies what this one reads
     cache: CacheAnswer | None = None  # None: not asked yet, it is up to date anyway
     foreseen: bool = False  # would be restored, and all that it would leave behind is known
+    pending: bool = False  # something upstream, that supplies what this one reads, would act
 
     @property
     def unsettles(self) -> bool:
@@ -121,6 +124,7 @@ class Explainer:
             for name in upstream_first(names, self._unseen_edges, settle=self._create):
                 if name not in self._seen:
                     seen = self._seen[name] = self._judge(self._plan[name])
+                    seen.pending = any(map(self._may_act, self._suppliers(seen.task)))
                     if seen.would is not Would.SKIP:
                         self._ask_cache(seen)
                     yield seen
@@ -148,7 +152,7 @@ class Explainer:
         task = self._plan[name]
         if not task.dynamic or task.calc_deps or name in self._errors or name in self._seen:
             return False
-        if any(self._may_act(wait) for wait in task.waits):
+        if any(self._may_act(wait) or self._seen[wait].would in _NOT_DONE for wait in task.waits):
             return False
         try:
             extension = self._inspector.host.extend(task, {})
@@ -161,8 +165,8 @@ class Explainer:
         return True
 
     def _may_act(self, name: str) -> bool:
-        seen = self._seen[name]
-        return seen.would.acts or seen.awaited is not None
+        seen = self._seen.get(name)  # setup tasks are judged later, if at all
+        return seen is not None and (seen.would.acts or seen.pending)
 
     # --- judging
 
@@ -179,10 +183,11 @@ class Explainer:
         if blocked:
             return _Seen(task, Would.BLOCKED, (Reason(ReasonKind.UPSTREAM, blocked),))
         if task.dynamic:
-            makers = " and ".join(f"'{wait}'" for wait in task.waits if self._may_act(wait))
-            return _Seen(
-                task, Would.UNKNOWN, message=f"it is created when {makers} has run", awaited=task.waits[0]
-            )
+            makers = [wait for wait in task.waits if self._may_act(wait)] or list(task.waits)
+            have = "has" if len(makers) == 1 else "have"
+            named = listed([f"'{maker}'" for maker in makers])
+            message = f"it is created when {named} {have} run"
+            return _Seen(task, Would.UNKNOWN, message=message, awaited=makers[0])
         awaited = next(self._acting_suppliers(task), None)
         if task.kind is TaskKind.GROUP:
             return _Seen(task, Would.GROUP, awaited=awaited)
