@@ -45,7 +45,8 @@ class Section:
 
     def text(self, width: int | None, table_format: str = SIMPLE, *, markdown: bool = False) -> str:
         """Return the section with its title."""
-        parts = [f"## {self.title}\n" if markdown else self.title + ("" if self.rows else ":")]
+        title = self.title if self.rows else f"{self.title}:"
+        parts = [f"## {self.title}\n" if markdown else wrapped(title, width)]
         if self.rows:
             parts.append(render(self.columns, self.rows, width, table_format))
         if self.rows and self.lines:
@@ -54,8 +55,13 @@ class Section:
             if markdown:
                 parts.append(f"- {line}")
             else:
-                parts.append(line if width is None else textwrap.fill(line, width, subsequent_indent="  "))
+                parts.append(wrapped(line, width))
         return "\n".join(parts)
+
+
+def wrapped(line: str, width: int | None) -> str:
+    """Return the line in lines of at most `width` characters; None is any width."""
+    return line if width is None else textwrap.fill(line, max(width, 10), subsequent_indent="  ")
 
 
 def sections_of(data: ReportData, *, everything: bool) -> list[Section]:
@@ -124,7 +130,7 @@ def _efficiency(data: ReportData) -> Section | None:
     if efficiency is None or run is None or not efficiency.task_ns:
         return None
     rows = [[name, value] for name, value in _measures(efficiency, run) if value]
-    return Section("Efficiency", (Column("Measure"), Column("Value", shrinks_to=20)), rows)
+    return Section("Efficiency", (Column("Measure", shrinks_to=14), Column("Value", shrinks_to=20)), rows)
 
 
 def _measures(one: Efficiency, run: RunView) -> Iterator[tuple[str, str]]:
@@ -170,7 +176,7 @@ def _bottlenecks(data: ReportData) -> Section | None:
         Column("Wall", "right"),
         Column("Mean", "right", expendable=1),
         Column("Critical path", expendable=2),
-        Column("Twice as fast saves", "right"),
+        Column("Half saves", "right"),  # what the run would gain if the task took half its time
     )
     rows = [
         [

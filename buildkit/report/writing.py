@@ -21,7 +21,7 @@ from buildkit.report.compare import headline as comparison_headline
 from buildkit.report.compare import section as comparison_section
 from buildkit.report.data import SCHEMA, ReportData, RunView, to_json
 from buildkit.report.last_run import COLUMNS, Order, as_json, cells, ordered
-from buildkit.report.sections import Section, sections_of
+from buildkit.report.sections import Section, sections_of, wrapped
 from buildkit.report.summary import summary_line
 from buildkit.report.tables import SIMPLE
 from buildkit.state.runs import RunSummary
@@ -63,7 +63,7 @@ def text_of(data: ReportData, writing: Writing) -> str:
     head = [f"# {_headline(data.run)}" if markdown else _headline(data.run)]
     if data.run.wall_ns is not None:
         head += [""] * markdown + [summary_line(_summary(data.run, data.run.wall_ns))]
-    parts = ["\n".join(head)]
+    parts = ["\n".join(wrapped(line, writing.width) for line in head)]
     tasks = _tasks(data, writing)
     sections = sections_of(data, everything=writing.everything)
     if tasks is not None:
@@ -171,5 +171,5 @@ def comparison_of(before: RunView, after: RunView, pairs: list[Pair], writing: W
             "tasks": [pair_json(pair) for pair in pairs[: writing.limit]],
         }
         return json.dumps(document, indent=2)
-    head = "\n".join(comparison_headline(before, after))
+    head = "\n".join(wrapped(line, writing.width) for line in comparison_headline(before, after))
     return f"{head}\n\n{_section_text(comparison_section(pairs, writing.limit), writing)}"
