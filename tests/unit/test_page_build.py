@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from buildkit.report.data import ReportData
 from buildkit.report.page import build_page, page_document
 from buildkit.report.page.build import json_in_html
 
-ASSETS = Path(__file__).parents[2] / "buildkit" / "report" / "page" / "assets"
+ROOT = Path(__file__).parents[2]
+ASSETS = ROOT / "buildkit" / "report" / "page" / "assets"
 EVIL = "</script><script>alert(1)</script><!--\u2028\u2029&amp;'\"\udce4"
 
 
@@ -141,6 +143,16 @@ def test_scripts_hold_nothing_that_ends_the_element_that_they_stand_in(asset: Pa
 def test_every_script_is_part_of_the_page(page: str) -> None:
     for script in (ASSETS / "script").glob("*.js"):
         assert script.read_text(encoding="utf-8") in page
+
+
+def test_the_wheel_holds_all_parts_of_the_page(tmp_path: Path) -> None:
+    wheel = pytest.importorskip(
+        "hatchling.builders.wheel", reason="hatchling is not installed (extra: build)"
+    )
+    (built,) = wheel.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    held = set(zipfile.ZipFile(built).namelist())
+    parts = {str(path.relative_to(ROOT)) for path in ASSETS.rglob("*") if path.is_file()}
+    assert parts - held == set()
 
 
 def test_the_chart_library_comes_with_its_licence(page: str) -> None:

@@ -21,7 +21,9 @@ function fillSla(view) {
   });
   fill(byId("sla-table"), element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows));
   const broken = slas.filter((each) => each.level === "violation").length;
-  byId("sla-note").textContent = broken ? `${broken} of ${slas.length} broken` : `all ${slas.length} kept`;
+  const near = slas.filter((each) => each.level === "warning").length;
+  const kept = broken ? `${broken} of ${slas.length} broken` : `all ${slas.length} kept`;
+  byId("sla-note").textContent = near ? `${kept}, ${near} at 80% or more` : kept;
 }
 
 function fillOutlook({ report }) {
