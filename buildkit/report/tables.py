@@ -30,6 +30,8 @@ class Column:
 
 
 SIMPLE = "simple"
+MARKDOWN = "pipe"
+_PIPED = frozenset({MARKDOWN, "github"})  # formats that give `|` a meaning
 
 
 def format_named(name: str) -> str:
@@ -58,6 +60,8 @@ def render(
         shown = _drop(columns, shown, widths, width)
         _shrink(columns, shown, widths, width)
     cells = [[cut(row[index], widths[index]) for index in shown] for row in rows]
+    if table_format in _PIPED:
+        cells = [[cell.replace("|", "\\|") for cell in row] for row in cells]
     return tabulate(
         cells,
         headers=[cut(columns[index].title, widths[index] - _TITLE_PADDING) for index in shown],

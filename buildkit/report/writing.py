@@ -23,7 +23,7 @@ from buildkit.report.data import SCHEMA, ReportData, RunView, to_json
 from buildkit.report.last_run import COLUMNS, Order, as_json, cells, ordered
 from buildkit.report.sections import Section, sections_of, wrapped
 from buildkit.report.summary import summary_line
-from buildkit.report.tables import SIMPLE
+from buildkit.report.tables import MARKDOWN, SIMPLE
 from buildkit.state.runs import RunSummary
 
 _STATES = {"running": "still running", "unfinished": "did not finish: killed, or the machine went down"}
@@ -52,7 +52,7 @@ class Writing:
     @property
     def format_of_tables(self) -> str:
         """The name that tabulate knows it by."""
-        return "github" if self.style is Style.MARKDOWN else self.table_format
+        return MARKDOWN if self.style is Style.MARKDOWN else self.table_format
 
 
 def text_of(data: ReportData, writing: Writing) -> str:

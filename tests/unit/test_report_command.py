@@ -278,3 +278,89 @@ def test_a_terminal_without_the_characters_gets_substitutes(history):
     out, err = process.communicate()
     assert (process.returncode, err) == (0, b"")
     assert b"Gr??e" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--since", "yesterday"), "--since yesterday: give an age such as 12h or 30d."),
+        (("--since", "0"), "--since 0: give a time that is not 0"),
+        (("--format", "simpel"), "there is no table format 'simpel'. Did you mean 'simple'?"),
+        (("--json", "--csv"), "--json and --csv exclude each other."),
+        (("--fail-on", "slow"), "there is no check 'slow'."),
+        (("--compare", "1", "2", "3"), "--compare takes two runs"),
+        (("--compare", "7"), "there is no run '7'"),
+        (("--compare", "1", "--fail-on", "sla"), "goes with neither"),
+        (("--output", "nowhere/report.txt"), "--output: 'nowhere/report.txt' cannot be written"),
+        (("--output", "."), "cannot be written"),
+        (("--html", "nowhere/report.html"), "--html: 'nowhere/report.html' cannot be written"),
+    ],
+)
+def test_what_cannot_be_done_is_said_once_with_code_3(history, report, arguments, message):
+    record(history, executed("a"))
+    code, out, err = report(*arguments)
+    assert (code, out) == (3, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_options_may_follow_the_runs_that_are_compared(history, report):
+    record(history, executed("a", 10**9))
+    record(history, executed("a", 2 * 10**9))
+    for arguments in (("--compare", "1", "2", "--json"), ("--json", "--compare", "1")):
+        document = json.loads(report(*arguments)[1])
+        assert document["tasks"][0]["difference_ns"] == 10**9
+
+
+def test_a_report_goes_to_a_file_whole(history, report, tmp_path):
+    record(history, executed("Größe"))
+    assert report("--output", "report.txt") == (0, "", "")
+    assert "Größe" in (tmp_path / "report.txt").read_text(encoding="utf-8")
+    assert report("--csv", "-o", "report.csv") == (0, "", "")
+    assert (tmp_path / "report.csv").read_text(encoding="utf-8").startswith("task,outcome,")
+
+
+def test_the_page_is_written_without_a_report_on_the_terminal(history, report, tmp_path):
+    record(history, executed("a"))
+    code, out, _err = report("--html", "report.html")
+    assert (code, out) == (0, "")
+    assert "<html" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_gate_has_its_own_exit_code_and_says_why(history, report):
+    record(history, executed("a"))
+    assert report("--fail-on", "regression,sla,flaky")[::2] == (0, "")
+    record(history, Execution("b", Decision.EXECUTED, cost=Cost(2 * 10**9), sla_s=1.0))
+    code, out, err = report("--fail-on", "sla")
+    assert code == 4
+    assert "b" in out
+    assert err == "buildkit: sla: 'b' took 2.00 s, its target is 1.00 s\n"
+
+
+def test_the_allow_list_of_the_project_is_respected_until_its_day(history, report, tmp_path):
+    record(history, Execution("b", Decision.EXECUTED, cost=Cost(2 * 10**9), sla_s=1.0))
+    entry = '[tool.buildkit.report]\nallow = [{task = "b", until = "%s", reason = "issue 12"}]\n'
+    (tmp_path / "pyproject.toml").write_text(entry % "2999-12-31", encoding="utf-8")
+    assert report("--fail-on", "sla")[::2] == (0, "")
+    (tmp_path / "pyproject.toml").write_text(entry % "2020-01-31", encoding="utf-8")
+    code, out, _err = report("--fail-on", "sla")
+    assert code == 4
+    assert "the allowance for 'b' (issue 12) expired on 2020-01-31" in out
+
+
+def test_a_full_disk_behind_standard_output_is_one_line(history):
+    record(history, executed("a"))
+    with open("/dev/full", "wb") as full:
+        process = run_report_process(full)
+        _, err = process.communicate()
+    assert process.returncode == 3
+    assert err == b"ERROR: standard output cannot be written: No space left on device.\n"
+
+
+def test_a_history_that_is_being_written_can_be_read(project, history, report):
+    record(history, executed("a"))
+    with history._writing():
+        history._connection.execute("UPDATE runs SET wall_ns = 5")
+        code, out, err = report()
+    assert (code, err) == (0, "")
+    assert "1 executed in 1.00 s" in out

@@ -95,6 +95,11 @@ def test_csv_quotes_what_needs_it(maker):
     assert next(csv.DictReader(io.StringIO(text)))["task"] == 'odd,"name'
 
 
+def test_a_bar_in_a_name_ends_no_cell_of_markdown(maker):
+    maker.run(executed("a|b"))
+    assert "| a\\|b " in text_of(collect(maker.history, Query()), Writing(style=Style.MARKDOWN))
+
+
 def test_names_cannot_drive_the_terminal(maker):
     maker.run(executed("a\x1b[31m", 9), executed("b", 1), executed("c", 1), path=["a\x1b[31m"])
     for style in (Style.TEXT, Style.MARKDOWN):
