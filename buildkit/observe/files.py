@@ -42,12 +42,14 @@ class ReplacedFile:
 
     def __init__(self, path: str, option: str) -> None:
         """Find out whether the file can be written; UsageError names `option` where it cannot."""
-        self.path = os.path.realpath(path)  # a link stays a link, and what it points to is replaced
+        self.path = path
         try:
             self._special = not _is_regular_or_new(path)
             if self._special:
                 os.close(os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK))
             else:
+                # A link stays a link, and what it points to is replaced. What /dev/stdout points to is no path.
+                self.path = os.path.realpath(path)
                 if os.path.exists(path):
                     os.close(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
                 probe = self._scratch()
