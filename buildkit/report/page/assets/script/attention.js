@@ -124,7 +124,7 @@ function adviceAlert(view, each) {
     "better",
     each.gain_ns ? `could save ${duration(each.gain_ns / 1e3)}` : "advice",
     each.text,
-    element("p", { class: "note" }, each.evidence, " ", each.task ? taskButton(view, each.task) : null),
+    element("p", { class: "note" }, `${capital(each.evidence)}. `, each.task ? taskButton(view, each.task) : null),
   );
 }
 

@@ -1,6 +1,9 @@
 // The charts over runs, by uPlot: duration per run, outcomes per run, trend of a task.
 
 const CHART_HEIGHT = 190;
+const MOST_BARS = 100;
+const MOST_POINTS = 120; // beyond, a line through the medians shows what single runs hide
+const MEDIAN_OF = 15;
 
 /** Space for the labels of the vertical axis. */
 function axisWidth(plot, values) {
@@ -90,6 +93,8 @@ function drawRuns(place, report, colours) {
   const failed = runs.map((run) => (run.exit !== 0 && run.wall !== null ? run.wall : null));
   const known = walls.filter((wall) => wall !== null);
   const last = known.at(-1);
+  const many = runs.length > MOST_POINTS;
+  const numbers = `median ${duration(median(known))}, last ${duration(last)}`;
   drawChart(
     place,
     "Duration of each run",
@@ -98,14 +103,29 @@ function drawRuns(place, report, colours) {
       axes: withTimeSteps(axes(colours, runs, tickDuration)),
       series: [
         {},
-        { stroke: colours.executed, width: 1.5, points: { show: runs.length < 120, size: 5, fill: colours.surface }, spanGaps: true },
+        {
+          stroke: colours.executed,
+          width: many ? 1 : 1.5,
+          alpha: many ? 0.35 : 1,
+          points: { show: !many, size: 5, fill: colours.surface },
+          spanGaps: true,
+        },
+        { stroke: colours.text, width: 2, points: { show: false }, spanGaps: true },
       ],
       hooks: { draw: [(plot) => crossOut(plot, failed, colours.failed)] },
     },
-    [runs.map((run) => run.index), walls],
-    (index) => `${runReading(runs[index])}: ${runs[index].wall === null ? "did not finish" : duration(runs[index].wall)}${runs[index].exit ? `, exit code ${runs[index].exit}` : ""}`,
-    `median ${duration(median(known))}, last ${duration(last)}; ${count(failed.filter((wall) => wall !== null).length, "run")} failed (×)`,
+    [runs.map((run) => run.index), walls, many ? runningMedian(walls) : walls.map(() => null)],
+    (index) => {
+      const { wall, exit } = runs[index];
+      return `${runReading(runs[index])}: ${wall === null ? "did not finish" : duration(wall)}${exit ? `, exit code ${exit}` : ""}`;
+    },
+    `${numbers}; ${count(failed.filter((wall) => wall !== null).length, "run")} failed (×)${many ? `; the thick line is the median of ${MEDIAN_OF}` : ""}`,
   );
+}
+
+function runningMedian(values) {
+  const half = MEDIAN_OF >> 1;
+  return values.map((_, index) => median(values.slice(Math.max(0, index - half), index + half + 1).filter((value) => value !== null)));
 }
 
 function withTimeSteps([x, y]) {
@@ -133,13 +153,30 @@ function crossOut(plot, values, colour) {
   ctx.restore();
 }
 
+/** Runs next to each other, put together so that there is a bar for each group and room for all of them. */
+function groupsOfRuns(runs) {
+  const length = Math.ceil(runs.length / MOST_BARS);
+  const groups = [];
+  for (let first = 0; first < runs.length; first += length) {
+    const group = runs.slice(first, first + length);
+    const sum = (kind) => group.reduce((total, run) => total + run[kind], 0);
+    const [executed, restored, skipped, failed] = ["executed", "restored", "skipped", "failed"].map(sum);
+    groups.push({ runs: group, at: first + (group.length - 1) / 2, executed, restored, skipped, failed });
+  }
+  return groups;
+}
+
 /** What became of the tasks of each run, as shares of a bar. */
 function drawOutcomes(place, report, colours) {
   const { runs } = report;
-  const total = (run) => run.executed + run.restored + run.skipped + run.failed;
-  const share = (run, ...kinds) => (total(run) ? kinds.reduce((sum, kind) => sum + run[kind], 0) / total(run) : null);
-  const bars = uPlot.paths.bars({ size: [0.82, 28], gap: runs.length > 150 ? 0 : 1 });
-  const layer = (name) => ({ fill: colours[name], stroke: colours[name], width: 0, paths: bars, points: { show: false } });
+  const groups = groupsOfRuns(runs);
+  const total = (group) => group.executed + group.restored + group.skipped + group.failed;
+  // Stacked: the first layer is the whole, and each following one covers a part of it.
+  const layers = ["failed", "executed", "restored", "skipped"];
+  const bars = uPlot.paths.bars({ size: [0.82, 28], gap: 1 });
+  const styleOf = (name) => ({ fill: colours[name], stroke: colours[name], width: 0, paths: bars, points: { show: false } });
+  const shareFrom = (layer) => (group) =>
+    total(group) ? layers.slice(layer).reduce((sum, kind) => sum + group[kind], 0) / total(group) : null;
   const served = runs.reduce((sum, run) => sum + run.restored + run.skipped, 0);
   const asked = runs.reduce((sum, run) => sum + total(run), 0);
   drawChart(
@@ -148,20 +185,14 @@ function drawOutcomes(place, report, colours) {
     {
       scales: { x: rangeOfRuns(runs), y: { range: [0, 1] } },
       axes: axes(colours, runs, (value) => `${Math.round(value * 100)}%`),
-      // Stacked: the first layer is the whole, and each following one covers a part of it.
-      series: [{}, layer("failed"), layer("executed"), layer("restored"), layer("skipped")],
+      series: [{}, ...layers.map(styleOf)],
       cursor: { points: { show: false } },
     },
-    [
-      runs.map((run) => run.index),
-      runs.map((run) => share(run, "skipped", "restored", "executed", "failed")),
-      runs.map((run) => share(run, "skipped", "restored", "executed")),
-      runs.map((run) => share(run, "skipped", "restored")),
-      runs.map((run) => share(run, "skipped")),
-    ],
+    [groups.map((group) => group.at), ...layers.map((_, layer) => groups.map(shareFrom(layer)))],
     (index) => {
-      const run = runs[index];
-      return `${runReading(run)}: ${run.executed} executed, ${run.restored} restored, ${run.skipped} skipped, ${run.failed} failed`;
+      const { runs: group, executed, restored, skipped, failed } = groups[index];
+      const which = group.length > 1 ? `runs ${group[0].id} to ${group.at(-1).id}` : runReading(group[0]);
+      return `${which}: ${executed} executed, ${restored} restored, ${skipped} skipped, ${failed} failed`;
     },
     `${asked ? percent(served / asked) : "none"} skipped (grey) or restored from the cache (green), over all runs`,
   );
