@@ -4,13 +4,13 @@ import sys
 
 
 def main() -> int:
-    """Run doit's command line with our engine; return the exit code."""
+    """Run doit's command line with our engine; return the exit code, or end the process right here."""
     if sys.platform != "win32":
         from buildkit.cli import fast
 
         answer = fast.check(sys.argv[1:])
         if answer is not None:
-            return answer.give()
+            fast.leave(answer.give())
     # The long way, which alone needs doit.
     from doit.cmd_base import DodoTaskLoader
     from doit.doit_cmd import DoitMain

@@ -30,8 +30,7 @@ def same_content(found: "Snapshot", changed: "Sequence[int]") -> bool:
     paths = found.paths.split("\0")
     modes = array("H")
     modes.frombytes(found.modes)
-    signatures = array("q")
-    signatures.frombytes(found.signatures)
+    signatures = list(facts.unpacked(found.signatures))
     digests = memoryview(found.digests)
     for number in changed:
         path = paths[number]
@@ -57,13 +56,13 @@ def same_content(found: "Snapshot", changed: "Sequence[int]") -> bool:
         if status.st_mode & _PERMISSION_BITS != modes[number]:
             return False
         signatures[number] = 0 if facts.racy(status, seen_at_ns) else facts.signature(status)
-    found.signatures = signatures.tobytes()
+    found.signatures = facts.packed(signatures)
     return True
 
 
 def refresh(found: "Snapshot", changed: "Sequence[int]", name: str) -> None:
     """Write the snapshot again, unless nothing is gained or somebody has thrown it away meanwhile."""
-    signatures = memoryview(found.signatures).cast("q")
+    signatures = facts.unpacked(found.signatures)
     if all(signatures[number] == 0 for number in changed):
         return
     import fcntl

@@ -197,7 +197,7 @@ class Memory:
             "listings": self._listings(),
             "paths": "\0".join((*tracked, *others)),
             "tracked": len(tracked),
-            "signatures": signatures.tobytes() + other_signatures.tobytes(),
+            "signatures": facts.packed([*signatures, *other_signatures]),
             "digests": digests,
             "modes": modes,
             "stdout": _lines(skipped) if console.lines else "",
@@ -213,9 +213,9 @@ class Memory:
 
     # --- facts, each looked at once more: what has changed since loading is no fact any more
 
-    def _statuses(self) -> tuple[list[str], array[int]]:
+    def _statuses(self) -> tuple[list[str], list[int]]:
         paths: list[str] = []
-        found = array("q")
+        found: list[int] = []
         for path, (seen, seen_at_ns) in self._trace.statuses.items():
             try:
                 now = os.stat(path)
@@ -323,9 +323,9 @@ def _would_skip(
     return skipped, table
 
 
-def _tracked(seen: dict[str, Fingerprint]) -> tuple[array[int], bytes, bytes]:
+def _tracked(seen: dict[str, Fingerprint]) -> tuple[list[int], bytes, bytes]:
     """Return signatures, digests and modes; a signature of 0 stands for a file that has to be read."""
-    signatures = array("q")
+    signatures = []
     modes = array("H")
     digests = []
     for path, fingerprint in seen.items():

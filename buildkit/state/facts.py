@@ -7,14 +7,16 @@ who trusts it, and the check of a whole snapshot. Builtin modules only, see `sta
 import os
 import stat
 import time
-from array import array
-from operator import attrgetter
+
+# The C halves of `operator` and `struct`; `array` would import `collections`.
+from _operator import attrgetter
+from _struct import pack, unpack
 
 from buildkit.state.snapshot import DATABASE, LOCK, Snapshot, stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 ABSENT, FILE, FOLDER, LINK, OTHER = range(5)
 
@@ -47,9 +49,22 @@ def signature(status: os.stat_result) -> int:
     return hash(_signature_of(status)) or 1
 
 
-def signatures_of(paths: "Iterable[str]") -> "array[int]":
-    """Return the signature of each path; OSError as `stat` raises it. This is where a no-op's time goes."""
-    return array("q", map(hash, map(_signature_of, map(os.stat, paths))))
+def signatures_of(paths: "Sequence[str]") -> bytes:
+    """Return the packed signatures of all paths; OSError as `stat` raises it.
+
+    This is where the time of a run with nothing to do goes, so the loop is one of C functions.
+    """
+    return pack(f"{len(paths)}q", *map(hash, map(_signature_of, map(os.stat, paths))))
+
+
+def packed(signatures: "Sequence[int]") -> bytes:
+    """Return signatures as a snapshot keeps them."""
+    return pack(f"{len(signatures)}q", *signatures)
+
+
+def unpacked(signatures: bytes) -> "tuple[int, ...]":
+    """Return what was packed."""
+    return unpack(f"{len(signatures) // 8}q", signatures)
 
 
 def kind_of(path: str, *, follow: bool = True) -> int:
@@ -178,13 +193,12 @@ def files_changed(snapshot: Snapshot) -> list[int] | None:
         found = signatures_of(paths)
     except (OSError, ValueError):
         return None
-    if found.tobytes() == snapshot.signatures:
+    if found == snapshot.signatures:
         return []
-    recorded = array("q")
-    recorded.frombytes(snapshot.signatures)
-    if len(recorded) != len(found):
+    if len(found) != len(snapshot.signatures):
         return None
-    return [number for number, (now, then) in enumerate(zip(found, recorded, strict=True)) if now != then]
+    pairs = zip(unpacked(found), unpacked(snapshot.signatures), strict=True)
+    return [number for number, (now, then) in enumerate(pairs) if now != then]
 
 
 def now_ns() -> int:
