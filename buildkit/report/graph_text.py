@@ -87,9 +87,13 @@ def _steps(graph: TaskGraph, names: Sequence[str]) -> list[str]:
     lines = []
     for name in names:
         time = expected(graph, name)
-        share = f"  {graph.expected[name] / length:.0%}" if time and length else ""
+        share = f"  {_share(graph.expected[name] / length)}" if time and length else ""
         lines.append(f"  {printable(name)}  {time}{share}".rstrip())
     return lines
+
+
+def _share(part: float) -> str:
+    return f"{part:.0%}" if part >= 0.005 else "<1%"
 
 
 def _tree(graph: TaskGraph, tops: Sequence[str]) -> Iterator[str]:

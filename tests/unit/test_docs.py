@@ -11,6 +11,8 @@ from urllib.parse import unquote
 
 import pytest
 
+from buildkit.cli import plugin
+from buildkit.cli.precedence import OUR_COMMANDS
 from buildkit.core.config import Settings, TaskSettings
 from buildkit.core.errors import ExitCode
 from buildkit.core.execution import ReasonKind
@@ -117,6 +119,24 @@ def test_every_environment_variable_is_in_the_reference_and_no_other() -> None:
 
 def test_every_task_setting_is_in_the_reference_and_no_other() -> None:
     assert named_in_a_table("task-settings.md") == set(TaskSettings._fields)
+
+
+def section(page: str, title: str) -> str:
+    """Return what stands under a heading of the second level, up to the next one."""
+    text = (REFERENCE / page).read_text(encoding="utf-8")
+    return next(part for part in re.split(r"^## ", text, flags=re.MULTILINE) if part.startswith(title + "\n"))
+
+
+@pytest.mark.parametrize("name", sorted(OUR_COMMANDS))
+def test_every_option_of_our_commands_is_in_the_reference_and_no_other(name: str) -> None:
+    options = [
+        {f"--{option[kind]}" for kind in ("long", "inverse") if option.get(kind)}
+        for option in getattr(plugin, name).cmd_options
+    ]
+    rows = re.findall(r"^\| (`-.+?) \|", section("commands.md", f"doit {name}"), re.MULTILINE)
+    named = {option for row in rows for option in re.findall(r"`(--.+?)`", row)}
+    assert [option for option in options if not option & named] == []
+    assert named - set().union(*options) == set()
 
 
 def test_every_exit_code_is_in_the_reference_and_no_other() -> None:
