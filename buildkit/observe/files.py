@@ -48,7 +48,7 @@ class ReplacedFile:
             if self._special:
                 os.close(os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK))
             else:
-                # A link stays a link, and what it points to is replaced. What /dev/stdout points to is no path.
+                # A link stays a link, and its end is replaced. (The end of /dev/stdout may be no path.)
                 self.path = os.path.realpath(path)
                 if os.path.exists(path):
                     os.close(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
