@@ -14,10 +14,11 @@ from functools import partial
 from buildkit.cache.local import LocalCache
 from buildkit.cache.location import cache_directory
 from buildkit.core.config import Settings, load_settings
+from buildkit.core.errors import StateError
 from buildkit.core.fingerprint import FingerprintTable
 from buildkit.engine.values import ValueTable
 from buildkit.state import snapshot
-from buildkit.state.database import is_damage, open_database, set_aside_damaged
+from buildkit.state.database import is_damage, is_full, open_database, set_aside_damaged
 from buildkit.state.traces import TraceStore
 
 
@@ -44,12 +45,22 @@ class Workspace:
         if read_only:
             self.connection = open_database(root, warn=self.warn, read_only=True)
         else:
-            self.connection = open_database(root, warn=self.warn)
+            self.connection = self._open_to_write()
         self._load(read_only=read_only)
         self.cache: LocalCache | None = None
         if self.settings.cache:
             directory = cache_directory(environ, self.settings.cache_dir, root=root)
             self.cache = LocalCache.open(directory, warn=self.warn)
+
+    def _open_to_write(self) -> sqlite3.Connection | None:
+        """Open the state; on a full disk the build goes on without a record, and says so."""
+        try:
+            return open_database(self.root, warn=self.warn)
+        except StateError as error:
+            if not is_full(error):
+                raise
+            self.warn(f"{error} This run goes on without it; nothing of it is recorded.")
+            return None
 
     def _load(self, *, read_only: bool) -> None:
         # What the fast start knows is no longer true once a record changes.

@@ -15,7 +15,7 @@ from typing import Literal, overload
 
 from buildkit.core.errors import StateError
 from buildkit.state import schema
-from buildkit.state.directory import ensure_state_directory, state_directory, unusable
+from buildkit.state.directory import FULL, ensure_state_directory, state_directory, unusable
 
 DATABASE_NAME = "state.db"
 _BUSY_TIMEOUT_S = 30.0  # another run in this project writes for milliseconds at a time
@@ -25,6 +25,8 @@ Warn = Callable[[str], None]
 # Primary result codes that mean: the bytes of the file are wrong. The low byte of an extended code is its
 # primary code (https://sqlite.org/rescode.html).
 _DAMAGED_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+# Without room SQLite cannot even map the index of its WAL, and calls that an I/O error.
+_NO_ROOM_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 
 
 def database_path(project: str) -> str:
@@ -35,6 +37,14 @@ def database_path(project: str) -> str:
 def is_damage(error: sqlite3.Error) -> bool:
     """Tell whether `error` says that the database file is damaged, not merely busy, full or forbidden."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED_CODES
+
+
+def is_full(error: StateError) -> bool:
+    """Tell whether the state could not be opened because a disk is full: a build can go on without it."""
+    cause = error.__cause__
+    if isinstance(cause, sqlite3.Error):
+        return getattr(cause, "sqlite_errorcode", 0) & 0xFF in _NO_ROOM_CODES
+    return isinstance(cause, OSError) and cause.errno in FULL
 
 
 @overload

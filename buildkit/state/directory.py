@@ -6,11 +6,14 @@ the fast answer to a build with nothing to do can use it.
 
 from __future__ import annotations
 
+import errno
 import os
+from contextlib import suppress
 
 from buildkit.core.errors import StateError
 
 STATE_DIRECTORY = ".buildkit"
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def state_directory(project: str) -> str:
@@ -40,7 +43,10 @@ def ensure_state_directory(project: str) -> str:
             with open(ignore, "w", encoding="utf-8") as file:
                 file.write("*\n")
         except OSError as error:
-            raise unusable(ignore, error) from error
+            if error.errno not in FULL:
+                raise unusable(ignore, error) from error
+            with suppress(OSError):
+                os.unlink(ignore)  # empty: the next run has to write it
     return directory
 
 

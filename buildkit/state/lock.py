@@ -13,6 +13,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from buildkit.core.errors import LockHeldError, StateError
@@ -176,7 +177,8 @@ def _try_lock(fd: int, path: str) -> bool:
 def _write_holder(fd: int, argv: tuple[str, ...]) -> None:
     content = json.dumps({"pid": os.getpid(), "argv": argv, "started_at": time.time()}).encode()
     os.ftruncate(fd, 0)
-    os.pwrite(fd, content, 0)
+    with suppress(OSError):  # a full disk costs those who wait the name, and nobody the build
+        os.pwrite(fd, content, 0)
 
 
 def _read_holder(fd: int) -> Holder:
