@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 from buildkit.report.data import Regression, Unit
 from buildkit.report.quantiles import median
-from buildkit.report.regressions import Detector, Run, State, Verdict, control_across
+from buildkit.report.regressions import Detector, Run, Settings, State, Verdict, control_across
 from buildkit.report.samples import Samples
-from buildkit.report.screen import LEAST, sureness
+from buildkit.report.screen import LEAST, quiet_length, sureness
 from buildkit.state.history import Accepted, History, Point
 from buildkit.state.runs import RunRecord
 
 SERIES_LENGTH = 120  # executions of a task that the detector is given: it forgets older ones anyway
-QUICK_VERDICTS = 240  # a third of a second: what a report may spend that nobody asked for a gate
+JUDGED = 40  # of them, the latest, that get a verdict each; an alarm is told for no longer than that
+QUICK_VERDICTS = 400  # a quarter of a second: what a report may spend that nobody asked for a gate
 
 _Series = tuple[str, Unit]
 
@@ -54,7 +55,7 @@ def find_regressions(history: History, samples: Samples, tasks: Collection[str],
             not_judged += 1
             continue
         points = _points(history, samples, series[0], runs)
-        left -= len(points)
+        left -= min(len(points), JUDGED)
         verdict = judge_series(points, series[1], runs, [one for one in accepted if one.task == series[0]])
         if verdict is not None and verdict.state in (State.SUSPECT, State.REGRESSED, State.CONFIRMED):
             found[series] = (verdict, points)
@@ -75,7 +76,9 @@ def judge_series(
 
     At each acceptance, the level of that moment becomes the known one: what set in before it is no news.
     """
-    detector = Detector()
+    points = list(points)
+    values = [value for point in points if (value := _value(point, unit))]
+    detector = Detector(Settings(warm_up=quiet_length(values, JUDGED)))
     waiting = sorted(accepted, key=lambda one: one.run_id)
     verdict: Verdict | None = None
     for point in points:
