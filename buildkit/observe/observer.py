@@ -54,7 +54,8 @@ class FanOut:
             try:
                 handler(event)
             except OSError as error:
-                self._leave_out(observer, error)
+                self._leave_out(observer)
+                self._warn(f"{_complaint(observer, error)}; the run goes on")
 
     def finish(self, exit_code: int) -> None:
         """Tell all observers that the run is over."""
@@ -62,13 +63,16 @@ class FanOut:
             try:
                 observer.finish(exit_code)
             except OSError as error:
-                self._leave_out(observer, error)
+                self._warn(_complaint(observer, error))
 
-    def _leave_out(self, observer: Observer, error: OSError) -> None:
+    def _leave_out(self, observer: Observer) -> None:
         self._observers = [other for other in self._observers if other is not observer]
         # New lists: the one that is being gone through stays as it is.
         self._table = {
             kind: [entry for entry in entries if entry[0] is not observer]
             for kind, entries in self._table.items()
         }
-        self._warn(f"the {observer.what} cannot be written: {error.strerror or error}; the run goes on")
+
+
+def _complaint(observer: Observer, error: OSError) -> str:
+    return f"the {observer.what} cannot be written: {error.strerror or error}"

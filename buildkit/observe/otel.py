@@ -20,6 +20,8 @@ from buildkit.observe.observer import Handler
 from buildkit.observe.options import OBSERVING_VARIABLES
 
 _PROTOCOL_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+_TIMEOUT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
+_TIMEOUT_S = 3
 _BATCH = 512  # spans in one request; what the SDK's own processor sends
 _RESULTS = {
     Decision.EXECUTED: "success",
@@ -84,6 +86,11 @@ class OpenTelemetry:
         """Send everything; OSError where the collector does not take it."""
         if not self._context.trace.sampled:
             return  # whoever began the trace decided that nobody keeps it
+        import logging  # here, because the SDK imports it anyway
+
+        logging.getLogger("opentelemetry").setLevel(
+            logging.CRITICAL
+        )  # its complaints are one warning of ours
         spans = self._spans(exit_code)
         try:
             exporter = _exporter(self._environ)
@@ -171,13 +178,16 @@ class OpenTelemetry:
 
 def _exporter(environ: Mapping[str, str]) -> Any:
     protocol = next((environ[name] for name in _PROTOCOL_VARIABLES if environ.get(name)), "http/protobuf")
+    # The SDK's own ten seconds are long for somebody who waits for a build; None: the user has chosen.
+    chosen = any(environ.get(name) for name in _TIMEOUT_VARIABLES)
+    timeout_s = None if chosen else _TIMEOUT_S
     if protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc
 
-        return Grpc()
+        return Grpc(timeout=timeout_s)
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http
 
-    return Http()
+    return Http(timeout=timeout_s)
 
 
 def resource_attributes(context: RunContext, environ: Mapping[str, str]) -> dict[str, str]:

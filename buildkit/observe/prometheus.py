@@ -124,7 +124,9 @@ def exposition(metrics: Iterable[Metric], labels: Mapping[str, str]) -> str:
     for metric in metrics:
         lines.append(f"# HELP {metric.name} {metric.meaning}")
         lines.append(f"# TYPE {metric.name} gauge")
-        lines += [f"{metric.name}{_labels({**labels, **own})} {float(value)!r}" for own, value in metric.samples]
+        lines += [
+            f"{metric.name}{_labels({**labels, **own})} {float(value)!r}" for own, value in metric.samples
+        ]
     return "\n".join(lines) + "\n"
 
 
