@@ -10,7 +10,6 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from buildkit.cache.local import LocalCache
 from buildkit.cache.location import cache_directory
 from buildkit.cli.history import history_of, is_running
 from buildkit.core.config import Settings
@@ -53,6 +52,8 @@ def _cache_use(project: str, settings: Settings) -> CacheUse | None:
     directory = cache_directory(os.environ, settings.cache_dir, root=project)
     if not settings.cache or not os.path.isdir(directory):
         return None
+    from buildkit.cache.local import LocalCache  # only with a month of history
+
     cache = LocalCache.open(directory, warn=lambda _line: None)
     try:
         return CacheUse(cache.stats().bytes, settings.cache_max_size)
