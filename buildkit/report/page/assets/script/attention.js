@@ -14,7 +14,9 @@ function fillAttention(view, colours) {
   const broken = report.slas.filter((each) => each.level === "violation");
   const alerts = [
     ...firstOf(failed, "failures", (task) => failureAlert(view, task)),
-    ...firstOf(open, "regressions", (each) => regressionAlert(view, each, open.indexOf(each) < MOST_OF_A_KIND)),
+    ...firstOf(open, "regressions", (each) =>
+      regressionAlert(view, each, open.indexOf(each) < MOST_OF_A_KIND),
+    ),
     ...firstOf(broken, "broken SLAs", (each) => slaAlert(view, each)),
     ...firstOf(report.flaky, "flaky tasks", (each) => flakyAlert(view, each)),
     ...firstOf(quiet, "suspects", (each) => regressionAlert(view, each, false)),
@@ -28,11 +30,21 @@ function fillAttention(view, colours) {
     report.flaky.length ? count(report.flaky.length, "flaky task") : null,
   ].filter(Boolean);
   byId("attention-note").textContent = numbers.join(", ");
-  const well = element("p", { class: "all-well" }, element("span", { class: "badge restored" }, element("span", { class: "sign", "aria-hidden": "true" }, "✓")), wellText(report));
+  const well = element(
+    "p",
+    { class: "all-well" },
+    element(
+      "span",
+      { class: "badge restored" },
+      element("span", { class: "sign", "aria-hidden": "true" }, "✓"),
+    ),
+    wellText(report),
+  );
   const list = byId("attention-list");
   fill(list, ...(numbers.length ? [] : [well]), element("div", { class: "alerts" }, ...alerts));
   // Charts need their place in the page to know their width.
-  for (const place of list.querySelectorAll("[data-trend]")) drawTrend(place, report, place.dataset.trend, colours, 130);
+  for (const place of list.querySelectorAll("[data-trend]"))
+    drawTrend(place, report, place.dataset.trend, colours, 130);
 }
 
 /** Alerts for the first ones, and a button that puts those for the others in its place. */
@@ -40,7 +52,11 @@ function firstOf(items, noun, alertOf) {
   const first = items.slice(0, MOST_OF_A_KIND).map(alertOf);
   const rest = items.slice(MOST_OF_A_KIND);
   if (!rest.length) return first;
-  const more = element("button", { type: "button", class: "small-button", "data-key": `more ${noun}` }, `${rest.length} more ${noun}`);
+  const more = element(
+    "button",
+    { type: "button", class: "small-button", "data-key": `more ${noun}` },
+    `${rest.length} more ${noun}`,
+  );
   const place = element("article", { class: "alert plain-alert" }, element("div", {}, more));
   more.addEventListener("click", () => {
     const made = rest.map(alertOf);
@@ -58,24 +74,48 @@ function wellText(report) {
 }
 
 function taskButton(view, name) {
-  return element("button", { type: "button", class: "link-button", "data-key": `task ${name}`, onclick: () => view.select(name, true) }, name);
+  return element(
+    "button",
+    {
+      type: "button",
+      class: "link-button",
+      "data-key": `task ${name}`,
+      onclick: () => view.select(name, true),
+    },
+    name,
+  );
 }
 
 function alert_(kind, label, name, ...rest) {
   return element(
     "article",
     { class: "alert plain-alert" },
-    element("div", {}, element("h3", { class: "what" }, element("span", { class: `kind ${kind}` }, label), name), ...rest),
+    element(
+      "div",
+      {},
+      element("h3", { class: "what" }, element("span", { class: `kind ${kind}` }, label), name),
+      ...rest,
+    ),
   );
 }
 
 function failureAlert(view, task) {
-  const how = task.signal ? `killed by signal ${task.signal}` : task.exit === null ? "" : `exit code ${task.exit}`;
+  const how = task.signal
+    ? `killed by signal ${task.signal}`
+    : task.exit === null
+      ? ""
+      : `exit code ${task.exit}`;
   return alert_(
     "worse",
     "failed",
     taskButton(view, task.name),
-    element("p", { class: "note" }, [how, task.wall ? `after ${duration(task.wall)}` : "", task.log ? `log in ${task.log}` : ""].filter(Boolean).join(", ")),
+    element(
+      "p",
+      { class: "note" },
+      [how, task.wall ? `after ${duration(task.wall)}` : "", task.log ? `log in ${task.log}` : ""]
+        .filter(Boolean)
+        .join(", "),
+    ),
   );
 }
 
@@ -87,18 +127,45 @@ function regressionAlert(view, each, withTrend) {
   const since = element("p", { class: "note" }, `since run ${each.since_run}, ${moment(each.since_at)}`);
   const commit = commitLink(report, each.since_commit);
   if (commit) since.append(", commit ", commit);
-  const more = each.together.length ? `Together with ${each.together.slice(0, 3).join(", ")}${each.together.length > 3 ? ` and ${each.together.length - 3} more` : ""}.` : null;
+  const more = each.together.length
+    ? `Together with ${each.together.slice(0, 3).join(", ")}${each.together.length > 3 ? ` and ${each.together.length - 3} more` : ""}.`
+    : null;
   const text = element(
     "div",
     {},
-    element("h3", { class: "what" }, element("span", { class: `kind ${each.allowed || each.state === "suspect" ? "quiet" : "worse"}` }, label), taskButton(view, each.task)),
-    element("p", {}, element("span", { class: "size worse" }, change(each.effect)), ` ${spell(each.before)} → ${spell(each.after)}`),
+    element(
+      "h3",
+      { class: "what" },
+      element(
+        "span",
+        { class: `kind ${each.allowed || each.state === "suspect" ? "quiet" : "worse"}` },
+        label,
+      ),
+      taskButton(view, each.task),
+    ),
+    element(
+      "p",
+      {},
+      element("span", { class: "size worse" }, change(each.effect)),
+      ` ${spell(each.before)} → ${spell(each.after)}`,
+    ),
     since,
-    element("p", { class: "note" }, `${capital(sure(each.confidence))} after ${count(each.runs, "run")}. `, more),
+    element(
+      "p",
+      { class: "note" },
+      `${capital(sure(each.confidence))} after ${count(each.runs, "run")}. `,
+      more,
+    ),
     each.allowed ? element("p", { class: "note" }, `Allowed: ${each.allowed}`) : null,
   );
-  if (!withTrend || each.unit !== "wall" || !report.trends.has(each.task)) return element("article", { class: "alert plain-alert" }, text);
-  return element("article", { class: "alert" }, text, element("div", { class: "chart", "data-trend": each.task }));
+  if (!withTrend || each.unit !== "wall" || !report.trends.has(each.task))
+    return element("article", { class: "alert plain-alert" }, text);
+  return element(
+    "article",
+    { class: "alert" },
+    text,
+    element("div", { class: "chart", "data-trend": each.task }),
+  );
 }
 
 function slaAlert(view, each) {
@@ -106,7 +173,11 @@ function slaAlert(view, each) {
     "worse",
     "SLA broken",
     taskButton(view, each.task),
-    element("p", { class: "note" }, `${duration(each.wall_ns / 1e3)} of ${duration(each.target_s * 1e6)} allowed; ${each.violations} of ${count(each.executions, "execution")} were too long`),
+    element(
+      "p",
+      { class: "note" },
+      `${duration(each.wall_ns / 1e3)} of ${duration(each.target_s * 1e6)} allowed; ${each.violations} of ${count(each.executions, "execution")} were too long`,
+    ),
   );
 }
 
@@ -115,7 +186,11 @@ function flakyAlert(view, each) {
     "quiet",
     "flaky",
     taskButton(view, each.task),
-    element("p", { class: "note" }, `failed ${count(each.failed, "time")} and succeeded ${count(each.succeeded, "time")} with nothing changed in between; last in run ${each.last_run}`),
+    element(
+      "p",
+      { class: "note" },
+      `failed ${count(each.failed, "time")} and succeeded ${count(each.succeeded, "time")} with nothing changed in between; last in run ${each.last_run}`,
+    ),
   );
 }
 
@@ -124,7 +199,12 @@ function adviceAlert(view, each) {
     "better",
     each.gain_ns ? `could save ${duration(each.gain_ns / 1e3)}` : "advice",
     each.text,
-    element("p", { class: "note" }, `${capital(each.evidence)}. `, each.task ? taskButton(view, each.task) : null),
+    element(
+      "p",
+      { class: "note" },
+      `${capital(each.evidence)}. `,
+      each.task ? taskButton(view, each.task) : null,
+    ),
   );
 }
 

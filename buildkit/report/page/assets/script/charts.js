@@ -26,14 +26,16 @@ function axes(colours, runs, spell) {
       gap: 4,
       space: 56,
       incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000],
-      values: (_plot, splits) => splits.map((at) => (Number.isInteger(at) && runs[at] ? `#${runs[at].id}` : "")),
+      values: (_plot, splits) =>
+        splits.map((at) => (Number.isInteger(at) && runs[at] ? `#${runs[at].id}` : "")),
     },
     { ...common, size: axisWidth, gap: 6, space: 28, values: (_plot, splits) => splits.map(spell) },
   ];
 }
 
 /** Round steps of time for the axis, from microseconds to days. */
-const TIME_STEPS = [1e-3, 1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7].flatMap((base) => [base, 2 * base, 5 * base])
+const TIME_STEPS = [1e-3, 1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7]
+  .flatMap((base) => [base, 2 * base, 5 * base])
   .filter((step) => step < 3e7)
   .concat([6e7, 1.2e8, 3e8, 6e8, 1.2e9, 1.8e9, 3.6e9, 7.2e9, 1.44e10, 2.88e10, 8.64e10]);
 
@@ -62,7 +64,11 @@ function drawChart(place, label, options, data, reading, rest) {
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 8 }, ...options.cursor },
       hooks: {
         ...options.hooks,
-        setCursor: [(self) => (line.textContent = self.cursor.idx === null || self.cursor.idx === undefined ? rest : reading(self.cursor.idx))],
+        setCursor: [
+          (self) =>
+            (line.textContent =
+              self.cursor.idx === null || self.cursor.idx === undefined ? rest : reading(self.cursor.idx)),
+        ],
       },
     },
     data,
@@ -125,7 +131,9 @@ function drawRuns(place, report, colours) {
 
 function runningMedian(values) {
   const half = MEDIAN_OF >> 1;
-  return values.map((_, index) => median(values.slice(Math.max(0, index - half), index + half + 1).filter((value) => value !== null)));
+  return values.map((_, index) =>
+    median(values.slice(Math.max(0, index - half), index + half + 1).filter((value) => value !== null)),
+  );
 }
 
 function withTimeSteps([x, y]) {
@@ -174,7 +182,13 @@ function drawOutcomes(place, report, colours) {
   // Stacked: the first layer is the whole, and each following one covers a part of it.
   const layers = ["failed", "executed", "restored", "skipped"];
   const bars = uPlot.paths.bars({ size: [0.82, 28], gap: 1 });
-  const styleOf = (name) => ({ fill: colours[name], stroke: colours[name], width: 0, paths: bars, points: { show: false } });
+  const styleOf = (name) => ({
+    fill: colours[name],
+    stroke: colours[name],
+    width: 0,
+    paths: bars,
+    points: { show: false },
+  });
   const shareFrom = (layer) => (group) =>
     total(group) ? layers.slice(layer).reduce((sum, kind) => sum + group[kind], 0) / total(group) : null;
   const served = runs.reduce((sum, run) => sum + run.restored + run.skipped, 0);

@@ -38,13 +38,20 @@ function makeDetails(view) {
   function bottleneckOf(report) {
     const found = report.bottlenecks.find((each) => each.task === view.selected);
     if (!found) return null;
-    const gain = found.gain_ns > 0 ? ` In half the time, the run would save ${duration(found.gain_ns / 1e3)}.` : "";
-    return element("p", { class: "note" }, `A bottleneck: ${found.ratio.toFixed(1)} times the mean of the run.${gain}`);
+    const gain =
+      found.gain_ns > 0 ? ` In half the time, the run would save ${duration(found.gain_ns / 1e3)}.` : "";
+    return element(
+      "p",
+      { class: "note" },
+      `A bottleneck: ${found.ratio.toFixed(1)} times the mean of the run.${gain}`,
+    );
   }
 
   function trendMissing(report, task) {
     if (report.trends_omitted) return "Not in this page: it keeps the trends of the tasks that take longest.";
-    return task?.outcome === 2 ? "Its executions lie before the runs that this page covers." : "No successful execution yet.";
+    return task?.outcome === 2
+      ? "Its executions lie before the runs that this page covers."
+      : "No successful execution yet.";
   }
 
   function numbers(report, task) {
@@ -61,7 +68,11 @@ function makeDetails(view) {
       ["Saved", task.saved ? duration(task.saved) : ""],
       ["Critical path", task.critical ? "yes" : report.path.length && task.wall ? "no" : ""],
     ].filter(([, value]) => value !== "");
-    return element("dl", { class: "numbers" }, ...pairs.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
+    return element(
+      "dl",
+      { class: "numbers" },
+      ...pairs.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))),
+    );
   }
 
   function changesOf(report) {
@@ -69,8 +80,12 @@ function makeDetails(view) {
     if (!changes.length) return [];
     const items = changes.map((each) => {
       const spell = each.unit === "memory" ? size : (value) => duration(value / 1e3);
-      const item = element("li", {}, element("b", { class: each.effect > 1 ? "worse" : "better" }, change(each.effect)),
-        ` ${each.unit === "memory" ? "memory" : "time"}, ${spell(each.before)} → ${spell(each.after)}, since run ${each.since_run}`);
+      const item = element(
+        "li",
+        {},
+        element("b", { class: each.effect > 1 ? "worse" : "better" }, change(each.effect)),
+        ` ${each.unit === "memory" ? "memory" : "time"}, ${spell(each.before)} → ${spell(each.after)}, since run ${each.since_run}`,
+      );
       const after = commitLink(report, each.since_commit);
       if (after) item.append(", commit ", after);
       item.append(`; ${each.state}, ${sure(each.confidence)}`);
@@ -83,9 +98,27 @@ function makeDetails(view) {
     const points = (report.trends.get(view.selected)?.points ?? []).slice(-8).reverse();
     if (!points.length) return [];
     const rows = points.map(({ run, wall }) =>
-      element("tr", {}, element("td", {}, `#${run.id}`), element("td", {}, moment(run.at)), element("td", { class: "right" }, duration(wall)), element("td", {}, commitLink(report, run.commit) ?? "")));
-    const head = ["Run", "Started", "Time", "Commit"].map((text) => element("th", { scope: "col", class: text === "Time" ? "right" : null }, text));
-    return [element("h3", {}, "Latest executions"), element("table", { class: "plain" }, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows))];
+      element(
+        "tr",
+        {},
+        element("td", {}, `#${run.id}`),
+        element("td", {}, moment(run.at)),
+        element("td", { class: "right" }, duration(wall)),
+        element("td", {}, commitLink(report, run.commit) ?? ""),
+      ),
+    );
+    const head = ["Run", "Started", "Time", "Commit"].map((text) =>
+      element("th", { scope: "col", class: text === "Time" ? "right" : null }, text),
+    );
+    return [
+      element("h3", {}, "Latest executions"),
+      element(
+        "table",
+        { class: "plain" },
+        element("thead", {}, element("tr", {}, ...head)),
+        element("tbody", {}, ...rows),
+      ),
+    ];
   }
 
   byId("details-close").addEventListener("click", () => view.select(null));

@@ -33,8 +33,8 @@ function size(bytes) {
 function change(ratio) {
   if (ratio === null || ratio === undefined) return "";
   if (ratio >= 10) return `×${ratio.toFixed(0)}`;
-  const percent = Math.round((ratio - 1) * 100);
-  return `${percent < 0 ? "−" : "+"}${Math.abs(percent)}%`;
+  const points = Math.round((ratio - 1) * 100);
+  return `${points < 0 ? "−" : "+"}${Math.abs(points)}%`;
 }
 
 function percent(share) {

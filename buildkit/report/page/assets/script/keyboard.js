@@ -38,7 +38,8 @@ function setUpKeyboard(view, { table, timeline, toggleTheme }) {
     const free = place === document.body || place === byId("content");
     const inTable = table.element.contains(place) || typing;
     const inTimeline = place === timeline.element;
-    if (/^Arrow(Up|Down)$/.test(event.key) && !(inTable || inTimeline || (free && view.selected !== null))) return;
+    if (/^Arrow(Up|Down)$/.test(event.key) && !(inTable || inTimeline || (free && view.selected !== null)))
+      return;
     if (/^Arrow(Left|Right)$/.test(event.key) && !(free || inTimeline)) return;
     if (event.key === "Enter" && !(inTable || inTimeline || free)) return;
     if (event.key === "Enter" && place.tagName === "BUTTON") return;

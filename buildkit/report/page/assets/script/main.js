@@ -16,7 +16,9 @@ function drawReport(view, colours, before = null) {
   const made = `Made by buildkit ${report.buildkit} on ${moment(report.generated_at)}.`;
   byId("colophon").textContent = `${made} Charts: uPlot, © Leon Sorokin, MIT licence.`;
   if (focused && document.activeElement === document.body) {
-    [...document.querySelectorAll("[data-key]")].find((each) => each.dataset.key === focused)?.focus({ preventScroll: true });
+    [...document.querySelectorAll("[data-key]")]
+      .find((each) => each.dataset.key === focused)
+      ?.focus({ preventScroll: true });
   }
 }
 

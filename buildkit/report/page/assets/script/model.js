@@ -22,8 +22,13 @@ function readReport(document_) {
   const byName = new Map(tasks.map((task) => [task.name, task]));
   const runs = rowsOf(document_.runs);
   const runById = new Map(runs.map((run) => [run.id, run]));
-  const trends = new Map(document_.trends.map((trend) => [trend.task, { ...trend, points: readPoints(trend, runs) }]));
-  const regressions = document_.regressions.map((each) => ({ ...each, since: runById.get(each.since_run) ?? null }));
+  const trends = new Map(
+    document_.trends.map((trend) => [trend.task, { ...trend, points: readPoints(trend, runs) }]),
+  );
+  const regressions = document_.regressions.map((each) => ({
+    ...each,
+    since: runById.get(each.since_run) ?? null,
+  }));
   const path = document_.critical_path.map((name) => byName.get(name)).filter(Boolean);
   for (const task of path) task.critical = true;
   return { ...document_, tasks, byName, runs, runById, trends, regressions, path, ...assignLanes(tasks) };
@@ -59,9 +64,22 @@ function withRunning(tasks, progress) {
   if (!progress?.running.length) return tasks;
   const names = new Set(progress.running.map((each) => each.task));
   const running = progress.running.map((each) => ({
-    name: each.task, outcome: RUNNING, start: each.start, wall: Math.max(each.wall, 1), queue: 0, cpu: null, rss: null,
-    typical: each.expected, slot: each.slot, attempt: 1, exit: null, signal: null, saved: 0,
-    reason: each.expected ? `running, expected to take ${duration(each.expected)}` : "running", log: null, uncacheable: null,
+    name: each.task,
+    outcome: RUNNING,
+    start: each.start,
+    wall: Math.max(each.wall, 1),
+    queue: 0,
+    cpu: null,
+    rss: null,
+    typical: each.expected,
+    slot: each.slot,
+    attempt: 1,
+    exit: null,
+    signal: null,
+    saved: 0,
+    reason: each.expected ? `running, expected to take ${duration(each.expected)}` : "running",
+    log: null,
+    uncacheable: null,
   }));
   const all = [...tasks.filter((task) => !names.has(task.name)), ...running.map(complete)];
   all.forEach((task, index) => (task.index = index));
@@ -119,7 +137,11 @@ function commitLink(report, commit) {
   const text = element("span", { class: "mono" }, shortCommit(commit));
   // Only a full hash makes an address: anything else in the history is a text.
   if (!report.commit_url || !/^[0-9a-f]{40,64}$/.test(commit)) return text;
-  return element("a", { href: report.commit_url + commit, rel: "noreferrer noopener", target: "_blank" }, text);
+  return element(
+    "a",
+    { href: report.commit_url + commit, rel: "noreferrer noopener", target: "_blank" },
+    text,
+  );
 }
 
 function badge(outcome, compact = false) {

@@ -10,13 +10,24 @@ function fillOverview(report) {
     fill(byId("run-facts"));
     fill(
       byId("tiles"),
-      element("p", { class: "notice" }, "No runs are recorded in this project yet. Run ", element("code", {}, "doit"), ", then make this page again."),
+      element(
+        "p",
+        { class: "notice" },
+        "No runs are recorded in this project yet. Run ",
+        element("code", {}, "doit"),
+        ", then make this page again.",
+      ),
     );
     return;
   }
   byId("run-state").hidden = false;
   fill(byId("run-state"), stateOf(run));
-  fill(byId("run-facts"), ...facts(report).map(([name, ...value]) => element("div", {}, element("dt", {}, name), element("dd", {}, ...value))));
+  fill(
+    byId("run-facts"),
+    ...facts(report).map(([name, ...value]) =>
+      element("div", {}, element("dt", {}, name), element("dd", {}, ...value)),
+    ),
+  );
   fill(byId("tiles"), ...tiles(report));
 }
 
@@ -29,7 +40,12 @@ function stateOf(run) {
         : run.exit === 0
           ? ["restored", "✓", "succeeded"]
           : ["failed", "✕", `failed, exit code ${run.exit}`];
-  return element("span", { class: `badge state ${kind}` }, element("span", { class: "sign", "aria-hidden": "true" }, sign), words);
+  return element(
+    "span",
+    { class: `badge state ${kind}` },
+    element("span", { class: "sign", "aria-hidden": "true" }, sign),
+    words,
+  );
 }
 
 function facts(report) {
@@ -44,14 +60,14 @@ function facts(report) {
   return rows;
 }
 
-function tile(label, value, sub, meter) {
+function tile(label, value, sub, below) {
   return element(
     "div",
     { class: "tile" },
     element("p", { class: "label" }, label),
     element("p", { class: "value" }, value),
     element("p", { class: "sub" }, ...[sub].flat()),
-    meter ?? null,
+    below ?? null,
   );
 }
 
@@ -59,7 +75,9 @@ function meter(label, ...parts) {
   return element(
     "div",
     { class: "meter", role: "img", "aria-label": label },
-    ...parts.map(([kind, share]) => element("i", { class: `${kind}-fill`, style: { width: `${share * 100}%` } })),
+    ...parts.map(([kind, share]) =>
+      element("i", { class: `${kind}-fill`, style: { width: `${share * 100}%` } }),
+    ),
   );
 }
 
@@ -72,26 +90,48 @@ function tiles(report) {
   const rare = { upstream_failed: "not started", ignored: "ignored", cancelled: "cancelled" };
   const words = [
     ...parts.map((kind) => `${run[kind].toLocaleString("en")} ${kind}`),
-    ...Object.keys(rare).filter((kind) => run[kind]).map((kind) => `${run[kind].toLocaleString("en")} ${rare[kind]}`),
+    ...Object.keys(rare)
+      .filter((kind) => run[kind])
+      .map((kind) => `${run[kind].toLocaleString("en")} ${rare[kind]}`),
   ].join(", ");
   made.push(
-    tile("Tasks", (asked + run.upstream_failed + run.ignored + run.cancelled).toLocaleString("en"), words,
-      asked ? meter(words, ...parts.map((kind) => [kind, run[kind] / asked])) : null),
+    tile(
+      "Tasks",
+      (asked + run.upstream_failed + run.ignored + run.cancelled).toLocaleString("en"),
+      words,
+      asked ? meter(words, ...parts.map((kind) => [kind, run[kind] / asked])) : null,
+    ),
   );
   if (efficiency) {
     const { utilisation, task_ns: taskTime, hit_rate: hits } = efficiency;
     if (utilisation !== null && run.width > 1)
-      made.push(tile("Slots busy", percent(utilisation), `${duration(taskTime / 1e3)} of tasks on ${run.width} slots`,
-        meter(`${percent(utilisation)} busy`, ["executed", Math.min(utilisation, 1)])));
+      made.push(
+        tile(
+          "Slots busy",
+          percent(utilisation),
+          `${duration(taskTime / 1e3)} of tasks on ${run.width} slots`,
+          meter(`${percent(utilisation)} busy`, ["executed", Math.min(utilisation, 1)]),
+        ),
+      );
     if (hits !== null) {
       const moved = efficiency.bytes_restored ? `, ${size(efficiency.bytes_restored)} from the cache` : "";
-      made.push(tile("Not done again", percent(hits), `${count(run.skipped, "task")} up to date${moved}`,
-        meter(`${percent(hits)} not done again`, ["restored", hits])));
+      made.push(
+        tile(
+          "Not done again",
+          percent(hits),
+          `${count(run.skipped, "task")} up to date${moved}`,
+          meter(`${percent(hits)} not done again`, ["restored", hits]),
+        ),
+      );
     }
     const saved = efficiency.saved_by_history_ns + efficiency.saved_by_parallel_ns;
     const reasons = [
-      efficiency.saved_by_history_ns > 0 ? `${duration(efficiency.saved_by_history_ns / 1e3)} not done again` : null,
-      efficiency.saved_by_parallel_ns > 0 ? `${duration(efficiency.saved_by_parallel_ns / 1e3)} side by side` : null,
+      efficiency.saved_by_history_ns > 0
+        ? `${duration(efficiency.saved_by_history_ns / 1e3)} not done again`
+        : null,
+      efficiency.saved_by_parallel_ns > 0
+        ? `${duration(efficiency.saved_by_parallel_ns / 1e3)} side by side`
+        : null,
     ].filter(Boolean);
     made.push(tile("Saved", duration(saved / 1e3), reasons.join(", ") || "nothing was there to save"));
   }
@@ -102,9 +142,13 @@ function durationTile(report) {
   const { run, runs } = report;
   if (run.state === "running") return tile("Running for", duration(run.elapsed), endOf(report));
   if (run.wall === null) return tile("Duration", "unknown", "it did not come to its end");
-  const before = runs.filter((other) => other.id < run.id && other.exit === 0 && other.wall !== null && other.machine === run.machine);
+  const before = runs.filter(
+    (other) => other.id < run.id && other.exit === 0 && other.wall !== null && other.machine === run.machine,
+  );
   // Only runs that had about as much to do say anything about this one.
-  const like = before.filter((other) => Math.abs(other.executed - run.executed) <= 0.25 * Math.max(run.executed, 1));
+  const like = before.filter(
+    (other) => Math.abs(other.executed - run.executed) <= 0.25 * Math.max(run.executed, 1),
+  );
   const usual = like.length >= 3 ? median(like.map((other) => other.wall)) : null;
   if (usual === null) return tile("Duration", duration(run.wall), "too few runs like it to compare");
   const ratio = run.wall / usual;
@@ -123,6 +167,10 @@ function endOf({ progress, generated_at: now }) {
 function progressTile({ progress }) {
   const { done, total, running } = progress;
   const share = total ? Math.min(done / total, 1) : 0;
-  return tile("Done", percent(share), `${done.toLocaleString("en")} of ${count(total, "task")}, ${running.length} under way`,
-    meter(`${percent(share)} done`, ["executed", share]));
+  return tile(
+    "Done",
+    percent(share),
+    `${done.toLocaleString("en")} of ${count(total, "task")}, ${running.length} under way`,
+    meter(`${percent(share)} done`, ["executed", share]),
+  );
 }

@@ -12,9 +12,13 @@ function fillStages(view, expanded = false) {
   const rows = shown.map((stage) => element("li", {}, stageRow(view, stage, longest)));
   if (rest.length) {
     const time = rest.reduce((sum, stage) => sum + stage.time_ns, 0);
-    const more = element("button", { type: "button", onclick: () => fillStages(view, true) },
-      element("span", { class: "name quiet" }, `${rest.length} more`), element("span", { class: "bar" }),
-      element("span", { class: "number quiet" }, duration(time / 1e3)));
+    const more = element(
+      "button",
+      { type: "button", onclick: () => fillStages(view, true) },
+      element("span", { class: "name quiet" }, `${rest.length} more`),
+      element("span", { class: "bar" }),
+      element("span", { class: "number quiet" }, duration(time / 1e3)),
+    );
     rows.push(element("li", {}, more));
   }
   fill(byId("stages-list"), ...rows);
@@ -32,18 +36,37 @@ function stageRow(view, stage, longest) {
   }
   const sum = [...kinds.values()].reduce((total, wall) => total + wall, 0) || 1;
   const width = stage.time_ns / longest;
-  const bar = element("span", { class: "bar" },
-    ...[...kinds].map(([kind, wall]) => element("i", { class: `${kind}-fill`, style: { width: `${(wall / sum) * width * 100}%` } })));
+  const bar = element(
+    "span",
+    { class: "bar" },
+    ...[...kinds].map(([kind, wall]) =>
+      element("i", { class: `${kind}-fill`, style: { width: `${(wall / sum) * width * 100}%` } }),
+    ),
+  );
   const changed = stage.change !== null && Math.abs(stage.change - 1) >= 0.1;
   return element(
     "button",
-    { type: "button", title: `Show the tasks of ${stage.name}`, "data-key": `stage ${stage.name}`, onclick: () => showStage(view, stage) },
-    element("span", { class: "name" }, stage.name, stage.tasks > 1 ? element("span", { class: "quiet" }, ` × ${stage.tasks}`) : null),
+    {
+      type: "button",
+      title: `Show the tasks of ${stage.name}`,
+      "data-key": `stage ${stage.name}`,
+      onclick: () => showStage(view, stage),
+    },
+    element(
+      "span",
+      { class: "name" },
+      stage.name,
+      stage.tasks > 1 ? element("span", { class: "quiet" }, ` × ${stage.tasks}`) : null,
+    ),
     bar,
     element("span", { class: "number" }, duration(stage.time_ns / 1e3)),
     element("span", { class: "share" }, percent(stage.share)),
     sparkline(stage.points),
-    element("span", { class: `number change ${changed ? (stage.change > 1 ? "worse" : "better") : "quiet"}` }, change(stage.change)),
+    element(
+      "span",
+      { class: `number change ${changed ? (stage.change > 1 ? "worse" : "better") : "quiet"}` },
+      change(stage.change),
+    ),
   );
 }
 
@@ -64,7 +87,12 @@ function sparkline(points) {
   if (points.length > 1) {
     const most = Math.max(...points) || 1;
     const line = document.createElementNS(space, "polyline");
-    line.setAttribute("points", points.map((value, index) => `${(index / (points.length - 1)) * 78 + 1},${17 - (value / most) * 15}`).join(" "));
+    line.setAttribute(
+      "points",
+      points
+        .map((value, index) => `${(index / (points.length - 1)) * 78 + 1},${17 - (value / most) * 15}`)
+        .join(" "),
+    );
     svg.append(line);
   }
   return svg;

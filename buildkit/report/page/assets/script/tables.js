@@ -3,9 +3,14 @@
 function fillSla(view) {
   const { slas } = view.report;
   byId("sla").hidden = slas.length === 0;
-  const words = { ok: ["restored", "✓", "kept"], warning: ["other", "!", "near"], violation: ["failed", "✕", "broken"] };
+  const words = {
+    ok: ["restored", "✓", "kept"],
+    warning: ["other", "!", "near"],
+    violation: ["failed", "✕", "broken"],
+  };
   const head = ["Task", "Now", "Target", "Used", "State", "Broken before"].map((text, index) =>
-    element("th", { scope: "col", class: index > 0 && index < 4 ? "right" : null }, text));
+    element("th", { scope: "col", class: index > 0 && index < 4 ? "right" : null }, text),
+  );
   const rows = slas.map((each) => {
     const [kind, sign, word] = words[each.level];
     return element(
@@ -15,7 +20,16 @@ function fillSla(view) {
       element("td", { class: "right" }, duration(each.wall_ns / 1e3)),
       element("td", { class: "right" }, duration(each.target_s * 1e6)),
       element("td", { class: "right" }, percent(each.share)),
-      element("td", {}, element("span", { class: `badge ${kind}` }, element("span", { class: "sign", "aria-hidden": "true" }, sign), word)),
+      element(
+        "td",
+        {},
+        element(
+          "span",
+          { class: `badge ${kind}` },
+          element("span", { class: "sign", "aria-hidden": "true" }, sign),
+          word,
+        ),
+      ),
       element("td", {}, `${each.violations} of ${each.executions}`),
     );
   });
@@ -31,7 +45,8 @@ function fillOutlook({ report }) {
   byId("outlook").hidden = forecasts.length === 0;
   const words = { total: "all tasks together", cache: "the cache" };
   const head = ["What", "Now", "In 30 days", "Likely", "SLA broken"].map((text, index) =>
-    element("th", { scope: "col", class: index > 0 && index < 4 ? "right" : null }, text));
+    element("th", { scope: "col", class: index > 0 && index < 4 ? "right" : null }, text),
+  );
   const rows = forecasts.map((each) => {
     const spell = each.unit === "bytes" ? size : (value) => duration(value / 1e3);
     const grown = Math.abs(each.growth - 1) >= 0.02;
@@ -40,15 +55,28 @@ function fillOutlook({ report }) {
       {},
       element("td", {}, words[each.what] ?? each.what),
       element("td", { class: "right" }, spell(each.now)),
-      element("td", { class: `right ${grown ? (each.growth > 1 ? "worse" : "better") : ""}` }, change(each.growth)),
+      element(
+        "td",
+        { class: `right ${grown ? (each.growth > 1 ? "worse" : "better") : ""}` },
+        change(each.growth),
+      ),
       element("td", { class: "right quiet" }, `${change(each.growth_low)} to ${change(each.growth_high)}`),
       element("td", {}, breaking(each)),
     );
   });
-  fill(byId("outlook-table"), element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows));
+  fill(
+    byId("outlook-table"),
+    element("thead", {}, element("tr", {}, ...head)),
+    element("tbody", {}, ...rows),
+  );
 }
 
-function breaking({ sla_s: target, breaks_in_days: days, breaks_earliest_days: first, breaks_latest_days: last }) {
+function breaking({
+  sla_s: target,
+  breaks_in_days: days,
+  breaks_earliest_days: first,
+  breaks_latest_days: last,
+}) {
   if (target === null) return "";
   const target_ = `${duration(target * 1e6)}: `;
   if (days === null) return `${target_}not within a year`;

@@ -50,7 +50,12 @@ function makeTimeline(view) {
 
   function describe() {
     const { lanes, timed, path } = view.report;
-    const chain = path.length ? ` Critical path: ${path.slice(-6).map((task) => task.name).join(", then ")}.` : "";
+    const chain = path.length
+      ? ` Critical path: ${path
+          .slice(-6)
+          .map((task) => task.name)
+          .join(", then ")}.`
+      : "";
     return `${count(timed.length, "task")} on ${count(lanes.length, "row")} in ${duration(total)}.${chain}`;
   }
 
@@ -227,7 +232,8 @@ function makeTimeline(view) {
     for (const task of tasks) {
       const first = (task.start / length) * bins.length;
       const last = Math.min((task.end / length) * bins.length, bins.length);
-      for (let bin = Math.floor(first); bin < last; bin++) bins[bin] += Math.min(last, bin + 1) - Math.max(first, bin);
+      for (let bin = Math.floor(first); bin < last; bin++)
+        bins[bin] += Math.min(last, bin + 1) - Math.max(first, bin);
     }
     return bins;
   }
@@ -318,8 +324,17 @@ function makeTimeline(view) {
     fill(
       tip,
       element("b", {}, task.name),
-      element("div", {}, badge(task.outcome), ` ${duration(task.wall)}${task.change ? ` (${change(task.change)})` : ""}`),
-      element("div", { class: "quiet" }, `from ${duration(task.start)} to ${duration(task.end)}.${wait}${task.critical ? " On the critical path." : ""}`),
+      element(
+        "div",
+        {},
+        badge(task.outcome),
+        ` ${duration(task.wall)}${task.change ? ` (${change(task.change)})` : ""}`,
+      ),
+      element(
+        "div",
+        { class: "quiet" },
+        `from ${duration(task.start)} to ${duration(task.end)}.${wait}${task.critical ? " On the critical path." : ""}`,
+      ),
     );
     const left = Math.min(Math.max(x - tip.offsetWidth / 2, 0), width - tip.offsetWidth);
     const below = y + 20;
@@ -404,7 +419,8 @@ function makeTimeline(view) {
   view.subscribe((what) => {
     if (what === "theme") colours = readColours();
     if (what === "data") load();
-    else if (what === "theme") draw(); // at once: paper does not wait for a frame
+    else if (what === "theme")
+      draw(); // at once: paper does not wait for a frame
     else schedule();
   });
   load();
@@ -412,10 +428,18 @@ function makeTimeline(view) {
 }
 
 function fillLegend(report) {
-  const words = { executed: "executed", restored: "restored from the cache", failed: "failed", other: "cancelled" };
+  const words = {
+    executed: "executed",
+    restored: "restored from the cache",
+    failed: "failed",
+    other: "cancelled",
+  };
   const present = new Set(report.timed.map((task) => OUTCOMES[task.outcome].kind));
-  const items = Object.keys(words).filter((kind) => present.has(kind)).map((kind) => element("li", {}, element("i", { class: `${kind}-fill` }), words[kind]));
-  if (report.path.length) items.push(element("li", {}, element("i", { class: "critical-mark" }), "critical path"));
+  const items = Object.keys(words)
+    .filter((kind) => present.has(kind))
+    .map((kind) => element("li", {}, element("i", { class: `${kind}-fill` }), words[kind]));
+  if (report.path.length)
+    items.push(element("li", {}, element("i", { class: "critical-mark" }), "critical path"));
   fill(byId("timeline-legend"), ...items);
   const length = report.efficiency?.critical_ns;
   const wall = report.run?.wall;

@@ -23,7 +23,8 @@ function makeView(report) {
       view.outcomes = outcomes;
       const words = query.toLowerCase().split(/\s+/).filter(Boolean);
       view.matching = view.report.tasks.filter(
-        (task) => (!outcomes.size || outcomes.has(task.outcome)) && words.every((word) => task.folded.includes(word)),
+        (task) =>
+          (!outcomes.size || outcomes.has(task.outcome)) && words.every((word) => task.folded.includes(word)),
       );
       const everything = !words.length && !outcomes.size;
       view.matches = everything ? null : new Set(view.matching.map((task) => task.name));
@@ -47,8 +48,26 @@ function makeView(report) {
 function readColours() {
   const probe = element("span", { hidden: true });
   document.body.append(probe);
-  const names = ["surface", "sunken", "border", "strong-border", "text", "muted", "accent", "focus", "executed",
-    "restored", "skipped", "failed", "other", "critical", "grid", "on-colour", "worse", "better"];
+  const names = [
+    "surface",
+    "sunken",
+    "border",
+    "strong-border",
+    "text",
+    "muted",
+    "accent",
+    "focus",
+    "executed",
+    "restored",
+    "skipped",
+    "failed",
+    "other",
+    "critical",
+    "grid",
+    "on-colour",
+    "worse",
+    "better",
+  ];
   const colours = {};
   for (const name of names) {
     probe.style.color = `var(--${name})`;
