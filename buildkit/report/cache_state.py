@@ -54,9 +54,9 @@ def collect_text(report: CollectReport, location: str) -> str:
     ]
     if report.blobs_young:
         lines.append(
-            f"{plural(report.blobs_young, 'blob')} of these ({size(report.bytes_young)}) that nothing needs"
-            " any more were written or found in the last minutes: a later gc takes them, since a build that"
-            " is running now may be about to use them."
+            f"Not needed any more, but too young to go: {plural(report.blobs_young, 'blob')}"
+            f" ({size(report.bytes_young)}). A build that is running now may be about to use them;"
+            " a later gc takes them."
         )
     return "\n".join(lines)
 

@@ -101,7 +101,7 @@ def test_gc_by_age(made: Project):
 def test_gc_says_what_it_leaves_for_a_build_that_may_be_running(made: Project):
     text = made.run("cache", "gc", "--max-size", "0", check=0).stdout
     assert "Removed 3 results and 0 blobs" in text
-    assert "3 blobs of these (2.94 KiB) that nothing needs any more" in text
+    assert "too young to go: 3 blobs (2.94 KiB)" in text
 
 
 def test_verify_removes_what_is_damaged(made: Project):
