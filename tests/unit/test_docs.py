@@ -15,7 +15,10 @@ from buildkit.cli import plugin
 from buildkit.cli.precedence import OUR_COMMANDS
 from buildkit.core.config import Settings, TaskSettings
 from buildkit.core.errors import ExitCode
-from buildkit.core.execution import ReasonKind
+from buildkit.core.execution import Decision, Execution, ReasonKind
+from buildkit.report.data import ReportData
+from buildkit.report.last_run import TaskRow
+from buildkit.report.last_run import as_json as task_json
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -137,6 +140,21 @@ def test_every_option_of_our_commands_is_in_the_reference_and_no_other(name: str
     named = {option for row in rows for option in re.findall(r"`(--.+?)`", row)}
     assert [option for option in options if not option & named] == []
     assert named - set().union(*options) == set()
+
+
+def test_every_key_of_the_report_is_in_the_reference_and_no_other() -> None:
+    text = (REFERENCE / "report-json.md").read_text(encoding="utf-8")
+    report, task = (
+        {
+            name
+            for row in re.findall(r"^\| (.+?) \|", part, re.MULTILINE)
+            for name in re.findall(r"`(.+?)`", row)
+        }
+        for part in text.split("## A task")
+    )
+    keys = {field.name for field in fields(ReportData)} - {"rows"}
+    assert report == keys | {"tasks", "hidden_tasks"}
+    assert task == set(task_json(TaskRow(Execution("a", Decision.EXECUTED))))
 
 
 def test_every_exit_code_is_in_the_reference_and_no_other() -> None:
