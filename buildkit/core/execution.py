@@ -76,7 +76,9 @@ class Cost:
     wall_ns: int = 0
     user_ns: int | None = None
     system_ns: int | None = None
-    rss_bytes: int | None = None  # peak resident set of the largest process
+    # Peak resident set of the process tree: of its largest process, or, where it was seen while it ran (every
+    # quarter of a second), of all together.
+    rss_bytes: int | None = None
     read_bytes: int | None = None  # block input
     write_bytes: int | None = None  # block output
 

@@ -125,20 +125,33 @@ def _read_variable_psutil(pid: int, name: str) -> str:
 
 
 def peak_rss_bytes(pid: int) -> int | None:
-    """Return the largest peak resident set among a living process and its descendants; None: unknown."""
+    """Return the memory of a living process and its descendants together; None: unknown.
+
+    What is private to each adds up, what is shared counts once, as large as it is in one of them. It is no
+    less than the largest peak that one of them had so far.
+    """
     if not _LINUX:
         return None  # the rusage of wait4 has to do
-    peak = None
+    peak, private, shared = None, 0, 0
     pids = [pid]
     for member in pids:  # grows while it is walked
         status = _read(f"/proc/{member}/status")
-        found = status.find(b"VmHWM:")
-        if found >= 0:
-            peak = max(peak or 0, int(status[found + 6 :].split(None, 1)[0]) * 1024)
+        high = _kilobytes(status, b"VmHWM:")
+        if high is not None:
+            peak = max(peak or 0, high)
+            private += _kilobytes(status, b"RssAnon:") or 0
+            files = (_kilobytes(status, b"RssFile:") or 0) + (_kilobytes(status, b"RssShmem:") or 0)
+            shared = max(shared, files)
         if len(pids) < _MOST_SAMPLED:
             # Empty where the kernel lacks CONFIG_PROC_CHILDREN: then the first process has to do.
             pids += map(int, _read(f"/proc/{member}/task/{member}/children").split())
-    return peak
+    return None if peak is None else max(peak, private + shared) * 1024
+
+
+def _kilobytes(status: bytes, name: bytes) -> int | None:
+    """Return a value of /proc/PID/status; None for a process that has ended."""
+    found = status.find(name)
+    return int(status[found + len(name) :].split(None, 1)[0]) if found >= 0 else None
 
 
 def _read(path: str) -> bytes:

@@ -233,7 +233,7 @@ class History:
         return self._expected("recent_cpu_ns", tasks)
 
     def expected_rss_bytes(self, tasks: Collection[str]) -> dict[str, int]:
-        """Return, like `expected_wall_ns`, the peak resident set of the largest process."""
+        """Return, like `expected_wall_ns`, the peak memory."""
         return self._expected("recent_rss_bytes", tasks)
 
     def _expected(self, column: str, tasks: Collection[str]) -> dict[str, int]:

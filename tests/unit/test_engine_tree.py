@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+
+import pytest
 
 from buildkit.engine.procfs import (
     JOB_VARIABLE,
@@ -117,6 +120,20 @@ def test_the_table_tells_of_real_processes() -> None:
         assert read_job_mark(child.pid) == "a-test.1"
         if sys.platform.startswith("linux"):
             assert 1_000_000 < (peak_rss_bytes(child.pid) or 0) < 100_000_000
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_the_memory_of_a_tree_is_that_of_all_its_processes() -> None:
+    fill = "held = b'x' * 40_000_000; print(flush=True); input()"
+    grown = f"import subprocess, sys; one = subprocess.Popen([sys.executable, '-S', '-c', {fill!r}]); {fill}"
+    with subprocess.Popen(
+        (sys.executable, "-c", grown), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as child:
+        assert child.stdout is not None
+        for _ in range(2):
+            child.stdout.readline()  # each says when it has its memory
+        assert 80_000_000 < (peak_rss_bytes(child.pid) or 0) < 160_000_000
+        os.killpg(child.pid, signal.SIGKILL)
 
 
 def test_a_process_that_does_not_exist_says_nothing() -> None:
