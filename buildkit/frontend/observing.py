@@ -69,6 +69,7 @@ class RunParts:
     loop: EventLoop
     width: int
     pools: Mapping[str, int]
+    nested: bool  # this run is part of a task of another run of the same project
 
 
 @dataclass(slots=True)
@@ -129,7 +130,9 @@ class Observing:
         forecast = Forecast(
             parts.scheduler, progress, width=parts.width, pools=parts.pools, predicted=context.predicted
         )
-        chosen: list[Observer] = [progress, StatusFile(context, progress, forecast, loop)]
+        chosen: list[Observer] = [progress]
+        if not parts.nested:  # the status is that of the run around this one
+            chosen.append(StatusFile(context, progress, forecast, loop))
         if self._events is not None:
             from buildkit.observe.jsonl import EventLines  # as all below: only where it is asked for
 

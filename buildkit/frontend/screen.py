@@ -148,7 +148,9 @@ class Screen:
         if output:
             visible = _STYLES_AT_END.sub(b"", output)
             self._line_open = not visible.endswith(b"\n") if visible else self._line_open
-        wanted = () if self._hidden or self._line_open or not self._in_foreground() else self._lines
+        wanted: Sequence[str] = ()
+        if self._lines and not (self._hidden or self._line_open) and self._in_foreground():
+            wanted = self._lines
         if not output and not wanted and not self._shown:
             return
         parts = [_BEGIN_UPDATE] if self._shown or wanted else []

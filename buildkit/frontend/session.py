@@ -183,7 +183,14 @@ class Session:
             started_at=time.time(),
             predicted=self._predicted_ns,
         )
-        parts = RunParts(context, scheduler, self._loop, self._options.width, pools=workspace.settings.pools)
+        parts = RunParts(
+            context,
+            scheduler,
+            self._loop,
+            self._options.width,
+            pools=workspace.settings.pools,
+            nested=self._lock.nested,
+        )
         return FanOut(self._dirtiness, self._observers(parts), workspace.warn)
 
     def _execute(self, judge: Judge, recorder: Recorder, scheduler: Scheduler, sink: EventSink) -> RunTotals:
