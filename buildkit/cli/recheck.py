@@ -4,7 +4,9 @@ What belongs here: comparing content with the digests of the snapshot, and the s
 """
 
 import os
-from array import array
+import stat
+
+from xxhash import xxh3_128, xxh3_128_digest
 
 from buildkit.state import facts, snapshot
 
@@ -25,39 +27,44 @@ def same_content(found: "Snapshot", changed: "Sequence[int]") -> bool:
     """
     if any(number >= found.tracked for number in changed):
         return False  # a file that loading looked at: what it stands for is not known here
-    from xxhash import xxh3_128
-
-    paths = found.paths.split("\0")
-    modes = array("H")
-    modes.frombytes(found.modes)
+    paths = facts.paths_of(found)
+    modes = memoryview(found.modes).cast("H")
     signatures = list(facts.unpacked(found.signatures))
-    digests = memoryview(found.digests)
+    digests = found.digests
     for number in changed:
-        path = paths[number]
+        seen_at_ns = facts.now_ns()
         try:
-            # The signature is taken ahead of the reading: what is written in between shows the next time.
-            status = os.stat(path)
-            if facts.kind_of_mode(status.st_mode) != facts.FILE:
-                return False
-            seen_at_ns = facts.now_ns()
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            try:
-                content = os.read(fd, _CHUNK_BYTES)
-                hasher = xxh3_128(content)
-                while len(content) == _CHUNK_BYTES:
-                    content = os.read(fd, _CHUNK_BYTES)
-                    hasher.update(content)
-            finally:
-                os.close(fd)
+            status, digest = _read(paths[number])
         except OSError:
             return False
-        if hasher.digest() != digests[16 * number : 16 * number + 16]:
+        if digest != digests[16 * number : 16 * number + 16]:
             return False
-        if status.st_mode & _PERMISSION_BITS != modes[number]:
+        if status.st_mode & _PERMISSION_BITS != modes[number] or not stat.S_ISREG(status.st_mode):
             return False
         signatures[number] = 0 if facts.racy(status, seen_at_ns) else facts.signature(status)
     found.signatures = facts.packed(signatures)
     return True
+
+
+def _read(path: bytes) -> "tuple[os.stat_result, bytes]":
+    """Return a file's status from before it was read, and the hash of its content.
+
+    What is written to it in between shows in its status the next time.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        status = os.fstat(fd)
+        # One byte more than there should be proves the end.
+        content = os.read(fd, min(status.st_size, _CHUNK_BYTES) + 1)
+        if len(content) <= _CHUNK_BYTES:
+            return status, xxh3_128_digest(content)
+        hasher = xxh3_128(content)
+        while content:
+            content = os.read(fd, _CHUNK_BYTES)
+            hasher.update(content)
+        return status, hasher.digest()
+    finally:
+        os.close(fd)
 
 
 def refresh(found: "Snapshot", changed: "Sequence[int]", name: str) -> None:

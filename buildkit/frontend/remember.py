@@ -167,8 +167,10 @@ class Memory:
             full = os.path.join(self._directory, path)
             if full not in at_loading:
                 self._trace.statuses.pop(full, None)
-        signatures, digests, modes = _tracked(tracked)
-        others, other_signatures = self._statuses()
+        ordered, folders = facts.by_folder(tracked)
+        signatures, digests, modes = _tracked(ordered, tracked)
+        statuses = self._statuses()
+        others, more_folders = facts.by_folder(statuses)
         summary = RunSummary(
             wall_ns=_WALL_NS,
             exit_code=0,
@@ -195,9 +197,10 @@ class Memory:
             "links": self._links(),
             "accesses": self._accesses(),
             "listings": self._listings(),
-            "paths": "\0".join((*tracked, *others)),
+            "folders": (*folders, *more_folders),
+            "names": facts.names_of((*ordered, *others), (*folders, *more_folders)),
             "tracked": len(tracked),
-            "signatures": facts.packed([*signatures, *other_signatures]),
+            "signatures": facts.packed([*signatures, *(statuses[path] for path in others)]),
             "digests": digests,
             "modes": modes,
             "stdout": _lines(skipped) if console.lines else "",
@@ -213,9 +216,8 @@ class Memory:
 
     # --- facts, each looked at once more: what has changed since loading is no fact any more
 
-    def _statuses(self) -> tuple[list[str], list[int]]:
-        paths: list[str] = []
-        found: list[int] = []
+    def _statuses(self) -> dict[str, int]:
+        found: dict[str, int] = {}
         for path, (seen, seen_at_ns) in self._trace.statuses.items():
             try:
                 now = os.stat(path)
@@ -228,9 +230,8 @@ class Memory:
                 continue
             if facts.signature(now) != facts.signature(seen) or facts.racy(now, seen_at_ns):
                 raise NotKeptError(f"'{path}' was changed during the run, or right before it")
-            paths.append(path)
-            found.append(facts.signature(now))
-        return paths, found
+            found[path] = facts.signature(now)
+        return found
 
     def _kinds(self) -> tuple[tuple[str, bool, int], ...]:
         for (path, follow), kind in self._trace.kinds.items():
@@ -323,12 +324,13 @@ def _would_skip(
     return skipped, table
 
 
-def _tracked(seen: dict[str, Fingerprint]) -> tuple[list[int], bytes, bytes]:
+def _tracked(paths: Iterable[str], seen: dict[str, Fingerprint]) -> tuple[list[int], bytes, bytes]:
     """Return signatures, digests and modes; a signature of 0 stands for a file that has to be read."""
     signatures = []
     modes = array("H")
     digests = []
-    for path, fingerprint in seen.items():
+    for path in paths:
+        fingerprint = seen[path]
         try:
             status = os.stat(path)
         except OSError:

@@ -11,6 +11,7 @@ import time
 # The C halves of `operator` and `struct`; `array` would import `collections`.
 from _operator import attrgetter
 from _struct import pack, unpack
+from itertools import islice
 
 from buildkit.state.snapshot import DATABASE, LOCK, Snapshot, stamp
 
@@ -30,7 +31,9 @@ MODULES = (".py", ".pyc", ".so", ".pyd")
 TICK_NS = 20_000_000
 COARSE_TICK_NS = 2_000_000_000
 
-_signature_of = attrgetter("st_mtime_ns", "st_ctime_ns", "st_size", "st_ino", "st_dev", "st_mode")
+# The mode and the device need not be there: nothing can change them without changing the ctime or the inode.
+_signature_of = attrgetter("st_mtime_ns", "st_ctime_ns", "st_size", "st_ino")
+_WORTH_GOING = 8  # so many files in a folder pay for going there, which makes each path shorter
 
 
 def racy(status: os.stat_result, seen_at_ns: int) -> bool:
@@ -41,20 +44,73 @@ def racy(status: os.stat_result, seen_at_ns: int) -> bool:
 
 
 def signature(status: os.stat_result) -> int:
-    """Return a 64-bit number that changes with any part of a file's stat signature; never 0.
+    """Return a 64-bit number that changes with any part of a file's stat signature.
 
     Python's hash of a tuple of numbers is no secret of the process, unlike that of texts, and mixes well
     (xxHash); the interpreter is part of the stamp. By mischance two signatures are equal once in 2**64.
     """
-    return hash(_signature_of(status)) or 1
+    return hash(_signature_of(status))
 
 
-def signatures_of(paths: "Sequence[str]") -> bytes:
-    """Return the packed signatures of all paths; OSError as `stat` raises it.
+def signatures_of(snapshot: Snapshot) -> bytes:
+    """Return the packed signatures of all files; OSError as `stat` raises it.
 
-    This is where the time of a run with nothing to do goes, so the loop is one of C functions.
+    This is where the time of a run with nothing to do goes: the loop is one of C functions, names are bytes,
+    which need not be encoded, and counted from their folder, which shortens the way of the kernel.
     """
-    return pack(f"{len(paths)}q", *map(hash, map(_signature_of, map(os.stat, paths))))
+    names = snapshot.names.split(b"\0") if snapshot.names else []
+    here = os.open(".", os.O_RDONLY | os.O_CLOEXEC)
+    found = []
+    begin = 0
+    try:
+        for folder, count in snapshot.folders:
+            if folder:
+                os.chdir(folder)
+            some = names if count == len(names) else names[begin : begin + count]
+            found.append(pack(f"{count}q", *map(hash, map(_signature_of, map(os.stat, some)))))
+            begin += count
+            if folder:
+                os.fchdir(here)
+    finally:
+        os.fchdir(here)
+        os.close(here)
+    return b"".join(found)
+
+
+def by_folder(paths: "Iterable[str]") -> "tuple[list[str], list[tuple[bytes, int]]]":
+    """Return the paths in another order, and how `signatures_of` may go through them."""
+    folders: dict[str, list[str]] = {}
+    for path in paths:
+        folders.setdefault(os.path.dirname(path), []).append(path)
+    ordered: list[str] = []
+    counts = []
+    single: list[str] = []
+    for folder, members in folders.items():
+        if folder and len(members) >= _WORTH_GOING:
+            ordered += members
+            counts.append((os.fsencode(folder), len(members)))
+        else:
+            single += members
+    if single:
+        counts.append((b"", len(single)))
+    return ordered + single, counts
+
+
+def names_of(paths: "Iterable[str]", folders: "Iterable[tuple[bytes, int]]") -> bytes:
+    """Return the names of ordered paths as a snapshot keeps them."""
+    rest = iter(paths)
+    names = [
+        os.fsencode(os.path.basename(path) if folder else path)
+        for folder, count in folders
+        for path in islice(rest, count)
+    ]
+    return b"\0".join(names)
+
+
+def paths_of(snapshot: Snapshot) -> list[bytes]:
+    """Return all paths in their order."""
+    rest = iter(snapshot.names.split(b"\0"))
+    return [os.path.join(folder, name) for folder, count in snapshot.folders for name in islice(rest, count)]
 
 
 def packed(signatures: "Sequence[int]") -> bytes:
@@ -188,9 +244,8 @@ def _places_changed(snapshot: Snapshot) -> str | None:
 
 def files_changed(snapshot: Snapshot) -> list[int] | None:
     """Return the numbers of the paths whose signature is not the recorded one; None where one is gone."""
-    paths = snapshot.paths.split("\0") if snapshot.paths else []
     try:
-        found = signatures_of(paths)
+        found = signatures_of(snapshot)
     except (OSError, ValueError):
         return None
     if found == snapshot.signatures:

@@ -43,11 +43,12 @@ class Snapshot:
         "links",  # ((path, where it leads), ...)
         "accesses",  # ((path, mode, answer), ...) of os.access
         "listings",  # ((path, signature, digest, names), ...): see `facts.listing_of`
-        "paths",  # files, joined by NUL; the first `tracked` of them are inputs, outputs and tools
+        "folders",  # ((folder, how many of the names lie in it), ...)
+        "names",  # of files, joined by NUL; the first `tracked` of them are inputs, outputs and tools
         "tracked",
-        "signatures",  # one 64-bit number for each path, 0 for one that has to be read
-        "digests",  # 16 bytes for each tracked path
-        "modes",  # permission bits of each tracked path, two bytes each
+        "signatures",  # one 64-bit number for each name, 0 for one that has to be read
+        "digests",  # 16 bytes for each tracked name
+        "modes",  # permission bits of each tracked name, two bytes each
         "stdout",  # what is printed
         "summary",  # what is printed on stderr, before and behind the duration
         "history",  # the line for `pending.jsonl`, without what changes from run to run
@@ -65,7 +66,8 @@ class Snapshot:
     links: tuple[tuple[str, str], ...]
     accesses: tuple[tuple[str, int, bool], ...]
     listings: tuple[tuple[str, int, bytes, frozenset[str] | None], ...]
-    paths: str
+    folders: tuple[tuple[bytes, int], ...]
+    names: bytes
     tracked: int
     signatures: bytes
     digests: bytes

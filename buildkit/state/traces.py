@@ -136,7 +136,7 @@ class TraceStore:
         return bool(self._pending or self._removed or self._fingerprints)
 
     def flush(self) -> None:
-        """Write what is buffered in one transaction; sqlite3.Error and OSError as they come, nothing lost then."""
+        """Write what is buffered in one transaction; sqlite3.Error and OSError as they come, nothing lost."""
         if self._connection is None or not self.dirty:
             return
         if self._pending or self._removed:
