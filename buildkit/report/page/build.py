@@ -21,8 +21,8 @@ import buildkit
 _ASSETS = os.path.join(os.path.dirname(__file__), "assets")
 _STYLES = ("vendor/uPlot.min.css", "page.css")
 _SCRIPTS = (  # in the order in which they define what the following ones use
-    "format", "model", "view", "charts", "timeline", "overview", "attention", "stages", "table", "tables",
-    "details", "keyboard", "live", "main",
+    "format", "model", "view", "charts", "timeline_drawing", "timeline_pointer", "timeline", "overview",
+    "attention", "stages", "columns", "table", "outcomes", "tables", "details", "keyboard", "live", "main",
 )  # fmt: skip
 _PLACE = re.compile(r"@(POLICY|VERSION|TITLE|STYLE|DATA|SCRIPT)@")
 
