@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from buildkit.cache.capture import OutputEntry
 from buildkit.cache.errors import CaptureError, OutputMissing, OutputUnstorable, RestoreError
@@ -26,6 +26,7 @@ from buildkit.engine.log import TaskLog
 from buildkit.engine.outputs import decode_outputs, encode_outputs
 from buildkit.engine.place import is_bound, lookup_keys, names_a_place, names_of_place, place_key
 from buildkit.engine.values import ValueTable
+from buildkit.engine.writes import WriteWatch
 from buildkit.state.traces import FAILED, OK, TraceRow, TraceStore
 
 _NOTE = "buildkit.rewritten"  # in a trace's `extra`: see `_note_of`
@@ -87,13 +88,18 @@ class Recorder:
         self._warn = warn
         self._clock = clock
         self._place = names_of_place(root, os.environ)
+        self.writes = WriteWatch(plan, root)
         self.run_id: int | None = None
         self.written: dict[str, str] = {}  # output path -> task, of this run
 
     # --- running
 
     def before(self, task: Task) -> dict[str, tuple[int, int, int]]:
-        """Return what is in the directories that are outputs of `task` already: path -> stat signature."""
+        """Return what is in the directories that are outputs of `task` already: path -> stat signature.
+
+        To be asked right before its actions start.
+        """
+        self.writes.begin(task)
         seen: dict[str, tuple[int, int, int]] = {}
         for path in task.outputs:
             full = os.path.join(self._root, path)
@@ -116,6 +122,7 @@ class Recorder:
 
         UnsavableValuesError where the values are no JSON: the task then counts as failed.
         """
+        self.writes.end(task)
         kept_result = _kept_result(result)
         values_json, result_json = _as_json(task, values), json.dumps(kept_result, default=repr)
         self._values.saved(task.name, values, kept_result)
@@ -124,6 +131,7 @@ class Recorder:
         for entry in made.entries:
             self._learn(task, entry)
         outputs = tuple([entry.output for entry in made.entries])
+        self._accept_changes_of(task)
         trouble, note = made.trouble, None
         if movement is not Movement.NONE:
             note = _note_of(movement, judgement, outputs)
@@ -167,6 +175,10 @@ class Recorder:
         reason = task.uncacheable
         if self._cache is None:
             reason = reason or "the cache is switched off"
+        undeclared = self.writes.undeclared(task.name)
+        if undeclared is not None and (not task.outputs or self.writes.foreign(task.name)):
+            # To restore it would not bring that about.
+            reason = reason or f"it wrote {undeclared!r}, which is not among its targets"
         declared: Sequence[str] = task.outputs
         if not declared:
             return _Made((), unstorable=reason)
@@ -278,6 +290,47 @@ class Recorder:
         self._cache.put(key, result)
         return Kept(True, stored_bytes=sum(_size(output) for output in outputs) + log_size)
 
+    def _accept_changes_of(self, task: Task) -> None:
+        """Take outputs of tasks ahead of this one for what it has made of them.
+
+        A task that fills a database, signs or strips a file in place changes what a task that it waits for
+        made, and does not declare it. To restore the earlier output would undo that, and nothing would do
+        it again: this one is up to date. Where the file is an input, it would not be (see `_moved_inputs`).
+        """
+        for path in self.writes.foreign(task.name):
+            maker = self._plan.makers.get(path)
+            if maker is None or path in task.inputs or not _is_behind(self._plan, task, maker):
+                continue
+            trace = self._traces.get(maker)
+            outputs = decode_outputs(trace.outputs) if trace is not None else []
+            try:
+                self._table.forget(path)
+                seen = self._table.current(path)
+            except OSError:
+                continue
+            if trace is None or seen is None or not any(output.path == path for output in outputs):
+                continue
+            now = [
+                replace(output, digest=seen.digest, mode=seen.mode) if output.path == path else output
+                for output in outputs
+            ]
+            self._traces.put(
+                TraceRow(
+                    maker,
+                    trace.action_key,
+                    self._traces.components(maker) or "",
+                    encode_outputs(now),
+                    trace.values,
+                    trace.result,
+                    trace.status,
+                    trace.ignored,
+                    trace.extra,
+                    self._clock(),
+                    self.run_id,
+                    trace.wall_ns,
+                )
+            )
+
     # --- restoring
 
     def restore(self, task: Task, judgement: Judgement) -> CameBack | None:
@@ -304,6 +357,7 @@ class Recorder:
             for path in task.outputs:
                 self._table.forget(path)
             return None
+        self.writes.restored(task)
         for entry in restored.entries:
             self._learn(task, entry)
         self._values.saved(task.name, values, task_result)
@@ -315,6 +369,7 @@ class Recorder:
 
     def failed(self, task: Task) -> None:
         """Record that the last execution did not succeed; what it had saved before is gone, as in doit."""
+        self.writes.end(task)
         for path in task.outputs:
             self._table.forget(path)
         self._values.saved(task.name, {}, None)
@@ -370,6 +425,20 @@ class Recorder:
             if before is not None and (after is None or after.digest != before.digest):
                 differing.append(path)
         return differing
+
+
+def _is_behind(plan: Plan, task: Task, other: str) -> bool:
+    """Whether `task` waits for `other`, at first or at any remove."""
+    pending, known = [*task.waits, *task.setup], {task.name}
+    while pending:
+        name = pending.pop()
+        if name == other:
+            return True
+        found = plan.get(name)
+        if found is not None and name not in known:
+            known.add(name)
+            pending += (*found.waits, *found.setup)
+    return False
 
 
 def _note_of(movement: Movement, judgement: Judgement, outputs: tuple[OutputFile, ...]) -> str | None:

@@ -338,7 +338,7 @@ class Run:
         self._advance_area()
         running = _Running(
             node, judgement, executor, self._free_slots.pop(), time.monotonic_ns(), self._area_ns,
-            _load(self._options.cores), self._recorder.before(task) if task.outputs else {},
+            _load(self._options.cores), self._recorder.before(task),
         )  # fmt: skip
         job_id = self._next_job
         self._next_job += 1

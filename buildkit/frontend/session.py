@@ -169,6 +169,8 @@ class Session:
                 f"output '{path}' of task '{recorder.written[path]}' was changed by something else "
                 "while the run went on"
             )
+        for finding in recorder.writes.findings():
+            workspace.warn(finding)
         self._end(totals, started_ns)
         sink.finish(totals.exit_code)
         return totals
