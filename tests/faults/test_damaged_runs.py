@@ -1,4 +1,4 @@
-"""Promise 5: flipped bits and cut ends anywhere in state and cache: never a wrong output, never a traceback."""
+"""Promise 5: flipped bits and cut ends in state and cache: never a wrong output, never a traceback."""
 
 from __future__ import annotations
 

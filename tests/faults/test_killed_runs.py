@@ -21,7 +21,7 @@ from tally import tried
 
 
 def mine(at: int, counted: Path | None = None) -> Callable[[], None]:
-    """Return what makes a child kill itself at its `at`-th call; with `counted`, it writes how many it made."""
+    """Return what makes a child kill itself at its `at`-th call; it writes their number to `counted`."""
 
     def prepare() -> None:
         own, calls = os.getpid(), 0

@@ -15,6 +15,7 @@ import inprocess
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from tally import tried
 from world import INPUTS, LINK, Job, Kind, World, edit_unseen, move_over, set_content
 
 ROUNDS = max(1, int(os.environ.get("BUILDKIT_FAULT_ROUNDS", "1")))
@@ -22,7 +23,6 @@ STEPS = 15
 
 CONTENTS = st.sampled_from([b"0\n", b"1\n", b"2\n", b"", b"longer\n", b"\xff\x00\n", b"FAIL\n"])
 WIDTHS = st.sampled_from(["0", "1", "2", "8"])
-steps_done = 0
 
 
 @st.composite
@@ -196,8 +196,7 @@ class History(RuleBasedStateMachine):
         )
 
     def _build(self, width: str, script: bool) -> None:
-        global steps_done
-        steps_done += 1
+        tried()
         journal = self.base / "journal"
         journal.unlink(missing_ok=True)
         verdict = self.world.expected()

@@ -1,4 +1,4 @@
-"""Promise 4: full and failing disks under a run; results stand, the cache degrades, exit codes tell the truth."""
+"""Promise 4: full and failing disks: results stand, the cache degrades, exit codes tell the truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promise 6: twenty runs in one project, eight worktrees on one cache with collections, and who must not wait."""
+"""Promise 6: twenty runs in one project, eight worktrees on one cache, and who must not wait."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_worktrees_share_a_cache_while_it_is_collected(tmp_path: Path, rounds: i
 
         rng = random.Random("collector")
         while True:
-            cache = LocalCache.open(str(tmp_path / "cache"), warn=lambda told: print(told))
+            cache = LocalCache.open(str(tmp_path / "cache"), warn=print)
             cache.collect(
                 max_bytes=rng.choice([0, 500, 5000]), max_age_s=None, grace_s=rng.choice([0.2, 2.0])
             )
@@ -94,7 +94,8 @@ def held(project: Project) -> None:
         os.mkfifo(project.path(pipe))
     project.dodo("""
         def task_slow():
-            return {'actions': ['echo yes > started; cat go-on > out'], 'file_dep': ['in'], 'targets': ['out']}
+            return {'actions': ['echo yes > started; cat go-on > out'], 'file_dep': ['in'],
+                    'targets': ['out']}
     """)
 
 

@@ -101,10 +101,7 @@ class World:
         _replace(self.root / "dodo.py", self._dodo())
 
     def _dodo(self) -> str:
-        parts = [_HEAD]
-        for job in self.jobs:
-            parts.append(_definition(job))
-        return "\n".join(parts)
+        return "\n".join([_HEAD, *map(_definition, self.jobs)])
 
     def environment(self, base: Path) -> dict[str, str]:
         """Return the variables of a run."""
@@ -262,7 +259,9 @@ def _definition(job: Job) -> str:
     extras: dict[str, object] = {}
     before = ""
     shell: dict[Kind, str] = {
-        Kind.COMMAND: f"{say}; {{ echo {salt}; cat {inputs}; }} > {job.output} && ! grep -q FAIL {job.output}",
+        Kind.COMMAND: (
+            f"{say}; {{ echo {salt}; cat {inputs}; }} > {job.output} && ! grep -q FAIL {job.output}"
+        ),
         Kind.TOOL: f"{say}; mytool {inputs} > {job.output}",
         Kind.VARIABLE: f'{say}; {{ echo "$MODE"; cat {inputs}; }} > {job.output}',
         Kind.SCRIPT: f"{say}; sh step.sh {inputs} > {job.output}",
