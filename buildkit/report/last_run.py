@@ -143,6 +143,7 @@ def as_json(row: TaskRow) -> dict[str, Any]:
         "wall_ns": cost.wall_ns,
         "user_ns": cost.user_ns,
         "system_ns": cost.system_ns,
+        "cpu_ratio": row.cpu_ns / cost.wall_ns if row.cpu_ns is not None and cost.wall_ns else None,
         "rss_bytes": cost.rss_bytes,
         "read_bytes": cost.read_bytes,
         "write_bytes": cost.write_bytes,

@@ -130,7 +130,7 @@ def csv_of(data: ReportData, writing: Writing) -> str:
 
 
 _CSV_FIELDS = (
-    "task", "outcome", "reasons", "started_ns", "queue_ns", "wall_ns", "user_ns", "system_ns", "rss_bytes",
+    "task", "outcome", "reasons", "started_ns", "queue_ns", "wall_ns", "user_ns", "system_ns", "cpu_ratio", "rss_bytes",
     "read_bytes", "write_bytes", "typical_wall_ns", "change_ratio", "exit_code", "signal", "attempt",
     "worker", "slot", "beside", "load_per_core", "bytes_restored", "bytes_stored", "saved_ns", "cacheable",
     "uncacheable_reason", "log_path", "sla_s", "key",
