@@ -59,9 +59,8 @@ def _path(graph: TaskGraph, limit: int | None) -> list[str]:
             f"Critical path: {plural(len(steps), 'task')}, counted in tasks since none of them has a history"
         ]
     else:
-        best = (
-            f"; at best {line.work / line.length:.1f}x as fast as one after the other" if line.length else ""
-        )
+        gain = line.work / line.length if line.length else 1.0
+        best = f"; at best {gain:.1f}x as fast as one after the other" if gain >= 1.05 else ""
         lines = [
             f"Critical path: {plural(len(steps), 'task')}, ~{duration(line.length)} of"
             f" ~{duration(line.work)} of work{best}"
