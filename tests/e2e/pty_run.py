@@ -53,8 +53,11 @@ class PtyRun:
 
     def resize(self, columns: int, rows: int) -> None:
         """Change the size of the window; the kernel sends SIGWINCH."""
-        self.terminal.resize(columns, rows)
+        # What was drawn for the old size has to be shown at the old size.
+        while select.select([self._fd], [], [], 0)[0] and self.read():
+            pass
         self._set_size(columns, rows)
+        self.terminal.resize(columns, rows)
 
     def type(self, keys: bytes) -> None:
         """Press keys."""
