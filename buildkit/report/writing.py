@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from buildkit.core.execution import Decision, Execution
 from buildkit.core.humanize import plural, printable
 from buildkit.report.compare import Pair
 from buildkit.report.compare import as_json as pair_json
 from buildkit.report.compare import headline as comparison_headline
 from buildkit.report.compare import section as comparison_section
 from buildkit.report.data import SCHEMA, ReportData, RunView, to_json
-from buildkit.report.last_run import COLUMNS, Order, as_json, cells, ordered
+from buildkit.report.last_run import COLUMNS, Order, TaskRow, as_json, cells, ordered
 from buildkit.report.sections import Section, sections_of, wrapped
 from buildkit.report.summary import summary_line
 from buildkit.report.tables import MARKDOWN, SIMPLE
@@ -129,12 +130,7 @@ def csv_of(data: ReportData, writing: Writing) -> str:
     return _csv([_flat(as_json(row)) for row in rows], _CSV_FIELDS)
 
 
-_CSV_FIELDS = (
-    "task", "outcome", "reasons", "started_ns", "queue_ns", "wall_ns", "user_ns", "system_ns", "cpu_ratio", "rss_bytes",
-    "read_bytes", "write_bytes", "typical_wall_ns", "change_ratio", "exit_code", "signal", "attempt",
-    "worker", "slot", "beside", "load_per_core", "bytes_restored", "bytes_stored", "saved_ns", "cacheable",
-    "uncacheable_reason", "log_path", "sla_s", "key",
-)  # fmt: skip
+_CSV_FIELDS = tuple(as_json(TaskRow(Execution("", Decision.SKIPPED))))  # those of the JSON
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
