@@ -134,7 +134,7 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
         opt_no_wait,
         opt_sla_strict,
         opt_live,
-        # Each of these needs a run to observe: see OBSERVING_OPTIONS in observe/options.py.
+        # Each of these needs a run to observe: see Observing.wants_every_run.
         opt_events,
         opt_trace,
         opt_junit,

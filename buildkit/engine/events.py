@@ -147,8 +147,6 @@ class Aborted:
 class RunFinished:
     """The last event."""
 
-    exit_code: int = 0
-
 
 Event = (
     RunStarted

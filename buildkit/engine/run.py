@@ -170,7 +170,7 @@ class Run:
                 self.totals.exit_code = ExitCode.TASK_FAILED
             if self._signal is not None:
                 self.totals.exit_code = 128 + self._signal
-            self._emit(events.RunFinished(self.totals.exit_code))
+            self._emit(events.RunFinished())
         return self.totals
 
     # --- the loop

@@ -1,16 +1,13 @@
-"""Which observers a run was asked for, and what forbids answering it without the engine.
+"""Which observers a run was asked for.
 
-What belongs here: names. Imported by the fast answer to a build with nothing to do, so nothing else is.
+What belongs here: names. Imported where the loading of a dodo.py is watched, so nothing heavy is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Options of `doit run` that need a run to observe: the fast answer must not be given with any of them.
-OBSERVING_OPTIONS = frozenset({"events", "trace", "junit", "prometheus", "otel"})
-# The same for the environment: with one of these set, spans are expected of every run.
+# With one of these in the environment, spans are expected of every run.
 OBSERVING_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -23,15 +20,3 @@ class ObserveOptions:
     junit: str | None = None
     prometheus: str | None = None
     otel: bool = False
-
-
-def must_be_observed(options: Mapping[str, object], environ: Mapping[str, str], events: str | None) -> bool:
-    """Return whether a run has to go through the engine, because somebody wants to know of it.
-
-    `options` are those of the command line by name, `events` is the setting of `[tool.buildkit]`.
-    """
-    return bool(
-        events
-        or any(options.get(name) for name in OBSERVING_OPTIONS)
-        or any(environ.get(name) for name in OBSERVING_VARIABLES)
-    )

@@ -15,7 +15,6 @@ from buildkit.engine import events
 from buildkit.observe.executions import Executions
 from buildkit.observe.files import AppendedFile
 from buildkit.observe.jsonl import SCHEMA_VERSION, EventLines
-from buildkit.observe.options import OBSERVING_OPTIONS
 from buildkit.observe.prometheus import run_metrics
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -62,8 +61,8 @@ def test_every_metric_is_documented_and_no_other() -> None:
     assert {metric.name for metric in metrics} == documented
 
 
-@pytest.mark.parametrize("option", sorted(OBSERVING_OPTIONS))
-def test_options_that_need_a_run_to_observe_exist_and_are_documented(option: str) -> None:
+@pytest.mark.parametrize("option", ["events", "trace", "junit", "prometheus", "otel"])
+def test_options_exist_and_are_documented(option: str) -> None:
     assert option in {each["name"] for each in Run.cmd_options}
     assert f"| `--{option}` |" in (REFERENCE / "commands.md").read_text(encoding="utf-8")
 

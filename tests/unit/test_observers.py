@@ -24,7 +24,6 @@ from buildkit.observe.forecast import Forecast
 from buildkit.observe.jsonl import EventLines
 from buildkit.observe.junit import JUnitReport
 from buildkit.observe.observer import FanOut
-from buildkit.observe.options import must_be_observed
 from buildkit.observe.progress import Progress
 from buildkit.observe.prometheus import PrometheusFile
 from buildkit.observe.samples import MachineSampler
@@ -536,23 +535,6 @@ def test_each_run_has_its_own_spans() -> None:
     first, second = (TraceContext.begin(f"00-{'a' * 32}-{'b' * 16}-01") for _ in range(2))
     assert first.span_of("t") == first.span_of("t")
     assert len({first.span_of("t"), first.span_of("u"), first.span_of("t", 2), second.span_of("t")}) == 4
-
-
-@pytest.mark.parametrize(
-    ("options", "environ", "setting", "wanted"),
-    [
-        ({}, {}, None, False),
-        ({"always": True, "events": None, "otel": False}, {"CI": "1"}, None, False),
-        ({"junit": "x.xml"}, {}, None, True),
-        ({"otel": True}, {}, None, True),
-        ({}, {}, "events.jsonl", True),
-        ({}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"}, None, True),
-    ],
-)
-def test_when_a_run_may_not_be_answered_without_the_engine(
-    options: dict[str, object], environ: dict[str, str], setting: str | None, wanted: bool
-) -> None:
-    assert must_be_observed(options, environ, setting) is wanted
 
 
 def test_progress_counts_and_measures(script: Script) -> None:
