@@ -21,7 +21,7 @@ from buildkit.report.forecast import LEAST_DAYS, LOOK_BACK_DAYS, CacheUse, cache
 from buildkit.report.last_run import rows_of
 from buildkit.report.reliability import failure_groups, flaky_tasks
 from buildkit.report.samples import Samples, read_samples, runs_of_window
-from buildkit.report.stages import spreads_of, stages_of, trends_of, typical_wall_ns
+from buildkit.report.stages import group_of, spreads_of, stages_of, trends_of, typical_wall_ns
 from buildkit.report.targets import sla_rows
 from buildkit.report.trends import find_regressions
 from buildkit.state.history import History
@@ -78,7 +78,7 @@ def collect(
         run=view,
         rows=tuple(rows),
         efficiency=efficiency,
-        stages=stages_of(rows, samples),
+        stages=stages_of(rows, samples, by_task=bool(query.task)),
         bottlenecks=bottlenecks,
         spreads=spreads_of(rows),
         window=samples.window,
@@ -140,13 +140,13 @@ def _only(data: ReportData, pattern: str, run_id: int) -> ReportData:
     if not rows and not trends:
         names = [row.execution.task for row in data.rows] + [trend.task for trend in data.trends]
         raise UsageError(f"no task of run {run_id} matches '{pattern}'.{did_you_mean(pattern, names)}")
-    stages = {trend.task.partition(":")[0] for trend in trends}
+    groups = {group_of(trend.task) for trend in trends}
     return replace(
         data,
         rows=rows,
         trends=trends,
-        stages=tuple(one for one in data.stages if one.name in stages),
-        spreads=tuple(one for one in data.spreads if one.stage in stages),
+        stages=tuple(one for one in data.stages if matches(one.name)),
+        spreads=tuple(one for one in data.spreads if one.stage in groups),
         bottlenecks=tuple(one for one in data.bottlenecks if matches(one.task)),
         slas=tuple(one for one in data.slas if matches(one.task)),
         regressions=tuple(one for one in data.regressions if matches(one.task)),

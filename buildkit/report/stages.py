@@ -5,7 +5,7 @@ A stage is a group of tasks: what comes before the first colon of their names, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from buildkit.core.execution import Decision
 from buildkit.report.data import Spread, Stage, TaskTrend
@@ -18,24 +18,27 @@ _UNEVEN_FROM_NS = 50_000_000  # below this, being uneven costs nobody anything
 _RAN = (Decision.EXECUTED, Decision.FAILED)
 
 
-def stage_of(task: str) -> str:
-    """Return the name of the stage that a task belongs to."""
+def group_of(task: str) -> str:
+    """Return the name of the group that a task belongs to."""
     return task.partition(":")[0]
 
 
-def stages_of(rows: Iterable[TaskRow], samples: Samples) -> tuple[Stage, ...]:
-    """Return the stages in which something ran, longest first."""
+def stages_of(rows: Iterable[TaskRow], samples: Samples, *, by_task: bool = False) -> tuple[Stage, ...]:
+    """Return the stages in which something ran, longest first; `by_task`, each task is one of its own."""
+    stage_of = (lambda task: task) if by_task else group_of
     ran: dict[str, list[TaskRow]] = {}
     for row in rows:
         if row.execution.decision in _RAN and row.execution.cost.wall_ns:
             ran.setdefault(stage_of(row.execution.task), []).append(row)
     total_ns = sum(row.execution.cost.wall_ns for stage in ran.values() for row in stage)
-    past = _totals(samples, ran)
+    past = _totals(samples, ran, stage_of)
     stages = [_stage(name, of_stage, total_ns, past.get(name, {})) for name, of_stage in ran.items()]
     return tuple(sorted(stages, key=lambda stage: (-stage.time_ns, stage.name)))
 
 
-def _totals(samples: Samples, wanted: Iterable[str]) -> dict[str, dict[int, list[int]]]:
+def _totals(
+    samples: Samples, wanted: Iterable[str], stage_of: Callable[[str], str]
+) -> dict[str, dict[int, list[int]]]:
     """Return, by stage and run before the last one: how many tasks were executed, and their time."""
     totals: dict[str, dict[int, list[int]]] = {name: {} for name in wanted}
     last = samples.window.last_run
@@ -79,7 +82,7 @@ def spreads_of(rows: Iterable[TaskRow]) -> tuple[Spread, ...]:
     for row in rows:
         if row.execution.decision is Decision.EXECUTED:
             pair = (row.execution.cost.wall_ns, row.execution.task)
-            stages.setdefault(stage_of(row.execution.task), []).append(pair)
+            stages.setdefault(group_of(row.execution.task), []).append(pair)
     found = []
     for name, times in stages.items():
         longest_ns, longest = max(times)

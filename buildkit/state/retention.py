@@ -34,27 +34,31 @@ def retire(
 
     Too many are those beyond `max_runs`, counted from the newest; runs in which nothing was executed,
     restored or failed are counted apart, so that they cannot push out the others. With `at_once`, at most so
-    many runs leave, and one day is made. A clock that went back only keeps runs for longer. The caller has a
-    transaction open.
+    many runs leave that have executions, and one day is made. A clock that went back only keeps runs for
+    longer. The caller has a transaction open.
     """
     now = time.time() if now is None else now
     leaving = _leaving(connection, now - max_age_s - (0 if at_once is None else _SLACK_S), max_runs)
     today = int(now // DAY_S)
     days = _unmade_days(connection, today)
     if at_once is not None:
-        leaving, days = leaving[:at_once], days[:1]
+        # Those that did nothing have no executions to remove, and may come by the thousand.
+        working = [run_id for run_id, idle in leaving if not idle][:at_once]
+        leaving = [(run_id, idle) for run_id, idle in leaving if idle or run_id in working]
+        days = days[:1]
     for day in days:
         _make_day(connection, texts, day)
     if leaving:
-        connection.executemany("DELETE FROM executions WHERE run_id = ?", [(run_id,) for run_id in leaving])
-        connection.executemany("DELETE FROM runs WHERE id = ?", [(run_id,) for run_id in leaving])
+        ids = [(run_id,) for run_id, _idle in leaving]
+        connection.executemany("DELETE FROM executions WHERE run_id = ?", ids)
+        connection.executemany("DELETE FROM runs WHERE id = ?", ids)
     for table in ("daily_tasks", "daily_runs"):
         connection.execute(f"DELETE FROM {table} WHERE day < ?", [today - _KEPT_DAYS])  # noqa: S608 constants
     return len(leaving)
 
 
-def _leaving(connection: sqlite3.Connection, oldest: float, max_runs: int) -> list[int]:
-    """Return the ids of the runs that have to go, oldest first. The last run of all stays in any case."""
+def _leaving(connection: sqlite3.Connection, oldest: float, max_runs: int) -> list[tuple[int, bool]]:
+    """Return which runs have to go, oldest first, and whether each did nothing. The last of all stays."""
     cutoffs = []
     for idle in (0, 1):
         row = connection.execute(
@@ -64,12 +68,13 @@ def _leaving(connection: sqlite3.Connection, oldest: float, max_runs: int) -> li
         ).fetchone()
         cutoffs.append(row[0] if row else -1)
     query = """
-        SELECT id FROM runs
+        SELECT id, coalesce(executed, 1) + restored + failed = 0 FROM runs
         WHERE (started_at < ? OR id <= iif(coalesce(executed, 1) + restored + failed = 0, ?, ?))
               AND id < (SELECT max(id) FROM runs)
         ORDER BY id
     """
-    return [id_ for (id_,) in connection.execute(query, [oldest, cutoffs[1], cutoffs[0]])]
+    rows = connection.execute(query, [oldest, cutoffs[1], cutoffs[0]])
+    return [(run_id, bool(idle)) for run_id, idle in rows]
 
 
 def _unmade_days(connection: sqlite3.Connection, today: int) -> list[int]:

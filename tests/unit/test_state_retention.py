@@ -66,6 +66,12 @@ def test_a_run_removes_a_few_old_ones_at_a_time(maker):
     assert [retire(maker, maker.at, max_runs=3, at_once=4) for _ in range(3)] == [4, 3, 0]
 
 
+def test_runs_that_did_nothing_go_all_at_once(maker):
+    for _ in range(10):
+        maker.run(skipped=["a"])
+    assert retire(maker, maker.at, max_runs=3, at_once=4) == 7
+
+
 def test_totals_of_a_day_outlive_its_runs(maker):
     for wall_s in (3, 1, 2):
         maker.run(executed("a", wall_s), executed("b", 1, bytes_stored=7), at=START + wall_s)
