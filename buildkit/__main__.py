@@ -5,13 +5,29 @@ import sys
 
 def main() -> int:
     """Run doit's command line with our engine; return the exit code, or end the process right here."""
-    if sys.platform != "win32":
-        from buildkit.cli import fast
+    arguments = sys.argv[1:]
+    if sys.platform == "win32":
+        return _long_way()
+    if "--check-plan" in arguments:
+        from buildkit.cli import selfcheck
 
-        answer = fast.check(sys.argv[1:])
-        if answer is not None:
-            fast.leave(answer.give())
-    # The long way, which alone needs doit.
+        arguments.remove("--check-plan")
+        sys.argv[1:] = arguments
+        return selfcheck.check_plan(arguments, _long_way)
+    from buildkit.cli import fast
+
+    answer = fast.check(arguments)
+    if answer is None:
+        return _long_way()
+    if answer.to_be_checked:
+        from buildkit.cli import selfcheck
+
+        return selfcheck.compare(answer, _long_way)
+    fast.leave(answer.give())
+    return 0
+
+
+def _long_way() -> int:
     from doit.cmd_base import DodoTaskLoader
     from doit.doit_cmd import DoitMain
 

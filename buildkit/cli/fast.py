@@ -7,6 +7,7 @@ Everything that is imported here, and at what cost, is in docs/performance.md; a
 import os
 import sys
 import time
+from zlib import crc32
 
 from buildkit.state import facts, snapshot
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from buildkit.state.snapshot import Snapshot
 
+_CHECKED_ONE_IN = 50
 _OFF = ("0", "no", "off", "false")
 
 
@@ -27,6 +29,18 @@ class Answer:
         self._snapshot = found
         self._started_at = started_at
         self._started_ns = started_ns
+
+    @property
+    def lines(self) -> list[str]:
+        """What is printed on stdout."""
+        return self._snapshot.stdout.splitlines()
+
+    @property
+    def to_be_checked(self) -> bool:
+        """Whether this run is one of the few of a CI job that take the long way all the same."""
+        if os.environ.get("CI", "").lower() in ("", "0", "false"):
+            return False
+        return crc32(str(self._started_ns).encode()) % _CHECKED_ONE_IN == 0
 
     def give(self) -> int:
         """Print, record the run, and return the exit code."""

@@ -67,7 +67,13 @@ def _fast_answer() -> Any:
 
     arguments = invocation.plain_arguments()
     answer = fast.check(arguments) if arguments is not None else None
-    return None if answer is None else fast.Answered.of(answer)
+    if answer is None:
+        return None
+    if answer.to_be_checked:
+        from buildkit.cli import selfcheck
+
+        return selfcheck.Compared.of(answer)
+    return fast.Answered.of(answer)
 
 
 def _added(name: str) -> Any:

@@ -355,6 +355,9 @@ class LoadTrace:
             if real is None:
                 continue
 
+            attributes = getattr(stream, "__dict__", {})
+            before = attributes.get("write")  # of somebody who listens, too
+
             def write(text: str, real: Any = real) -> Any:
                 if self._active:
                     self.refuse("it printed something")
@@ -366,8 +369,10 @@ class LoadTrace:
                 self.refuse("what it prints cannot be watched")
                 continue
 
-            def undo(stream: Any = stream) -> None:
-                vars(stream).pop("write", None)
+            def undo(attributes: Any = attributes, before: Any = before) -> None:
+                attributes.pop("write", None)
+                if before is not None:
+                    attributes["write"] = before
 
             self._undo.append(undo)
 

@@ -206,7 +206,6 @@ class Memory:
             "stdout": _lines(skipped) if console.lines else "",
             "summary": _split(summary_line(summary)) if console.summary else ("", ""),
             "history": _history(History(connection), info, summary),
-            "runs": 0,
         }
         return snapshot.Snapshot(values[field] for field in snapshot.Snapshot.fields)
 

@@ -52,7 +52,6 @@ class Snapshot:
         "stdout",  # what is printed
         "summary",  # what is printed on stderr, before and behind the duration
         "history",  # the line for `pending.jsonl`, without what changes from run to run
-        "runs",  # how many runs this snapshot has answered: decides which of them check themselves
     )
     __slots__ = fields
 
@@ -75,7 +74,6 @@ class Snapshot:
     stdout: str
     summary: tuple[str, str]
     history: str
-    runs: int
 
     def __init__(self, values: "Iterable[object]") -> None:
         """Take the values of all fields, in their order."""
@@ -150,6 +148,15 @@ def write_reason(project: str, name: str, command: str, reason: str) -> None:
     _remove(project, name + _SUFFIX)
     _replace(project, name + _REASON_SUFFIX, f"{command}\n{reason}\n".encode("utf-8", "backslashreplace"))
     _keep_the_newest(project)
+
+
+def reason(project: str, name: str) -> str | None:
+    """Return why there is no snapshot of that name, None where nobody has said."""
+    try:
+        with open(os.path.join(project, DIRECTORY, name + _REASON_SUFFIX), encoding="utf-8") as file:
+            return file.read().partition("\n")[2].strip()
+    except OSError:
+        return None
 
 
 def reasons(project: str) -> list[tuple[str, str]]:
