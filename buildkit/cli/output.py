@@ -28,13 +28,13 @@ def print_lines(lines: Iterable[str]) -> None:
             print(line.encode(encoding, "replace").decode(encoding), file=stream)
         stream.flush()
     except BrokenPipeError:
-        _discard_output()
+        discard_output()
     except OSError as error:
-        _discard_output()
+        discard_output()
         raise UsageError(f"standard output cannot be written: {error.strerror or error}.") from None
 
 
-def _discard_output() -> None:
+def discard_output() -> None:
     """Give standard output nowhere to go: what is buffered would fail again, and loudly, at exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())

@@ -6,8 +6,9 @@ What belongs here: doit's options, and the way from them to a session.
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from doit import cmd_run
@@ -39,6 +40,8 @@ from buildkit.frontend.workspace import Workspace, project_root, warn_on_stderr
 from buildkit.observe.options import ObserveOptions
 from buildkit.state.lock import ProjectLock
 from buildkit.state.traces import TraceStore
+
+UNREAD = 128 + signal.SIGPIPE  # the exit code of a run whose output nobody reads any more
 
 opt_num_process = {
     **cmd_run.opt_num_process,
@@ -283,8 +286,7 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
                 observing.close()
             if isinstance(outfile, str):
                 outstream.close()
-        if isinstance(reporter_object, BuildkitReporter):
-            _tell_end(session.summary, totals)
+        _tell_end(session.summary if isinstance(reporter_object, BuildkitReporter) else None, totals)
         if self._memory is not None and totals.exit_code == 0 and not (always or self._lock.nested):
             self._memory.finish(
                 self._workspace,
@@ -332,9 +334,19 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
         return chosen
 
 
-def _tell_end(summary: str, totals: RunTotals) -> None:
+def _tell_end(summary: str | None, totals: RunTotals) -> None:
     """Say what the run came to, and which tasks came near to their targets, or broke them."""
-    sys.stderr.write(summary + "\n")
+    if summary is not None:
+        with suppress(OSError):  # the terminal may be gone
+            sys.stderr.write(summary + "\n")
+            _tell_targets(totals)
+    if totals.exit_code == UNREAD:
+        from buildkit.cli.output import discard_output
+
+        discard_output()  # what is buffered would fail again, and loudly, when the process ends
+
+
+def _tell_targets(totals: RunTotals) -> None:
     if not totals.targeted:
         return
     from buildkit.cli.output import terminal_width  # this and the table only where there are targets

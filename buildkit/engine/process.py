@@ -75,6 +75,7 @@ class ProcessExecutor:
         self.grace_s = grace_s
         self.ender = ender or TreeEnder(loop)
         self.inherited = Inherited()
+        self.own_peak_bytes = 0  # our own peak resident set when it was last looked at
         self.may_inherit_stdin = same_group or not os.isatty(0)  # a background group that reads is stopped
         self._running: dict[int, _Running] = {}
         self.drains = Drains(loop)
@@ -149,7 +150,6 @@ class _Running:
         self.ending: JobStatus | None = None  # what it will have been, once its tree is gone
         self.tree_gone = False
         self.beginning = True  # within `start`, where `done` must not be called
-        self.own_peak_bytes = 0
         self.linger: Timer | None = None
         self.sampler: Timer | None = None
         self.timeout: Timer | None = None
@@ -219,7 +219,6 @@ class _Running:
             elif command.capture is None:
                 given.append(os.open(os.devnull, os.O_WRONLY))
                 launch.stdout = launch.stderr = given[0]
-            self.own_peak_bytes = own_peak_rss_bytes()
             self.pid = spawn(launch)
         except (StartError, OSError) as error:
             self.close_fds()
@@ -434,7 +433,10 @@ class _Running:
         cost.read_bytes = (cost.read_bytes or 0) + usage.ru_inblock * _BLOCK_BYTES
         cost.write_bytes = (cost.write_bytes or 0) + usage.ru_oublock * _BLOCK_BYTES
         peak = rss_of(usage.ru_maxrss)
-        if peak > self.own_peak_bytes:
+        executor = self.executor
+        if peak > executor.own_peak_bytes:
+            executor.own_peak_bytes = own_peak_rss_bytes()
+        if peak > executor.own_peak_bytes:
             # Below that it is our own peak, which the kernel hands on at spawn, and says nothing.
             cost.rss_bytes = max(cost.rss_bytes or 0, peak)
 

@@ -6,14 +6,16 @@ may happen, the judge what should, executors do it, the recorder keeps it.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from buildkit.core.decide import Course
-from buildkit.core.errors import BuildkitError, ExitCode, PlanError
+from buildkit.core.errors import ExitCode, PlanError
 from buildkit.core.execution import Cost, Decision, Execution, Reason, ReasonKind
 from buildkit.core.plan import Plan, Task, TaskKind
 from buildkit.engine import events
@@ -25,9 +27,11 @@ from buildkit.engine.judge import Judge, JudgeError, Judgement
 from buildkit.engine.loop import EventLoop
 from buildkit.engine.recorder import Recorder, UnsavableValuesError
 from buildkit.engine.scheduler import Node, NodeState, Scheduler, cycle_error
+from buildkit.engine.teardown import Teardown
 from buildkit.engine.values import ValueMissingError, ValueTable
 
 _JUDGE_BATCH = 64  # nodes judged before the loop looks at what else has happened
+_JUDGE_BATCH_BUSY = 8  # the same while every slot is taken, and may be free in a millisecond
 _KEY_DIGITS = 15  # of an action key that the history keeps: they fit SQLite's signed integers
 _FLUSH_S = 0.25  # a kill loses at most this much of the record
 
@@ -135,12 +139,14 @@ class Run:
         self._running: dict[int, _Running] = {}
         self._judgements: dict[str, Judgement] = {}
         self._executions: list[Execution] = []
+        self._ended: deque[tuple[_Running, JobOutcome]] = deque()  # succeeded, and not yet recorded
         self._pools: dict[str, int] = {}
         self._free_slots = list(range(max(1, options.width), 0, -1))
         self._next_job = 1
         self._stopping = False
         self._signal: int | None = None
-        self._torn_down: dict[str, tuple[Task, str]] = {}  # task and the process that ran it, in that order
+        self._deaf = False
+        self._teardown = Teardown(host, executors.python, loop, self._emit)
         self._started_ns = 0
         self._area_ns = 0
         self._area_at_ns = 0
@@ -162,7 +168,7 @@ class Run:
             self._until_done()
         finally:
             self._end_running()
-            self._tear_down()
+            self._teardown.execute()
             self._shut_down()
             self._flush_now()
             self.totals.critical_path = self._scheduler.critical_path()
@@ -178,10 +184,11 @@ class Run:
     def _until_done(self) -> None:
         while True:
             self._start_queued()
+            settled = self._settle_one()
             judged = self._judge_some()
-            if not self._running and (self._stopping or self._scheduler.open == 0):
+            if not self._running and not self._ended and (self._stopping or self._scheduler.open == 0):
                 return
-            if judged or self._can_start():
+            if settled or judged or self._can_start():
                 self._loop.run_once(0)
             elif self._running:
                 self._loop.run_once(None)
@@ -191,13 +198,20 @@ class Run:
             if time.monotonic() - self._last_flush > _FLUSH_S:
                 self._flush_now()
 
+    def _settle_one(self) -> bool:
+        """Keep the result of one task that has succeeded; return whether there was one."""
+        if not self._ended:
+            return False
+        self._succeeded(*self._ended.popleft())
+        return True
+
     def _can_start(self) -> bool:
         return not self._stopping and bool(self._free_slots) and self._scheduler.has_queued
 
     def _judge_some(self) -> bool:
         """Judge a batch of ready tasks; return whether there was one."""
         any_judged = False
-        for _ in range(_JUDGE_BATCH):
+        for _ in range(_JUDGE_BATCH if self._free_slots else _JUDGE_BATCH_BUSY):
             # In sequence a task is judged when it is its turn, as in doit: earlier ones may change its inputs
             # behind the back of the graph.
             if self._stopping or (self._options.width <= 1 and (self._running or self._scheduler.has_queued)):
@@ -346,7 +360,7 @@ class Run:
         if task.settings.pool is not None:
             self._pools[task.settings.pool] = self._pools.get(task.settings.pool, 0) + 1
         if task.teardown:
-            self._torn_down[task.name] = (task, "")
+            self._teardown.owe(task)
         self._emit(events.Started(task, running.slot))
         executor.start(job_id, job, self, self._done)
 
@@ -384,11 +398,13 @@ class Run:
             self._pools[pool] -= 1
         self._judge.files_may_have_changed()
         if running.node.task.teardown:
-            self._torn_down[running.node.task.name] = (running.node.task, outcome.worker)
-        if outcome.status is JobStatus.OK:
-            self._succeeded(running, outcome)
-        else:
+            self._teardown.owe(running.node.task, outcome.worker)
+        if outcome.status is not JobStatus.OK:
             self._failed(running, outcome)
+        elif self._options.width > 1:
+            self._ended.append((running, outcome))  # the free slot comes first, then hashing and storing
+        else:
+            self._succeeded(running, outcome)
 
     def _succeeded(self, running: _Running, outcome: JobOutcome) -> None:
         node, task = running.node, running.node.task
@@ -514,7 +530,21 @@ class Run:
         self._last_flush = time.monotonic()
 
     def _emit(self, event: events.Event) -> None:
-        self._sink.handle(event)
+        """Tell the sink. One that fails is told nothing more: the run has to end, and end in order."""
+        if self._deaf:
+            return
+        try:
+            self._sink.handle(event)
+        except OSError as error:
+            self._deaf = True
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
+            # Nobody reads what we print: the reader of a pipe is gone, or the terminal is.
+            self._signal = self._signal or signal.SIGPIPE
+            self._stop()
+        except BaseException:
+            self._deaf = True
+            raise
 
     # --- the end
 
@@ -541,6 +571,8 @@ class Run:
             for job_id, running in list(self._running.items()):
                 running.executor.cancel(job_id)
             self._loop.run_until(lambda: not self._running)
+        while self._settle_one():
+            pass
 
     def _shut_down(self) -> None:
         for executor in self._executors.all():
@@ -548,31 +580,6 @@ class Run:
         for node in self._scheduler.unfinished():
             if node.state is not NodeState.WAITING and node.task.kind is not TaskKind.GROUP:
                 self.totals.counts[Decision.CANCELLED] = self.totals.counts.get(Decision.CANCELLED, 0) + 1
-
-    def _tear_down(self) -> None:
-        for task, worker in reversed(self._torn_down.values()):
-            self._emit(events.TearingDown(task))
-            try:
-                outcome = self._tear_down_at(worker, task)
-                if outcome is None:
-                    message = self._host.teardown(task)
-                else:
-                    message = self._host.torn_down(task, outcome)
-            except BuildkitError as error:
-                message = str(error)
-            if message is not None:
-                self._emit(events.TeardownFailed(task, message))
-
-    def _tear_down_at(self, worker: str, task: Task) -> JobOutcome | None:
-        """Run teardown actions in the worker process that holds what the task has left there, if any does."""
-        if not worker.startswith("worker:"):
-            return None
-        outcomes: list[JobOutcome] = []
-        job = PythonJob(self._host.teardown_payload(task), worker=worker)
-        self._executors.python.start(self._next_job, job, None, lambda _id, outcome: outcomes.append(outcome))
-        self._next_job += 1
-        self._loop.run_until(lambda: bool(outcomes))
-        return outcomes[0] if outcomes[0].status is not JobStatus.LOST else None
 
 
 def _checking(task: Task, message: str) -> str:

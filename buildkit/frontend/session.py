@@ -5,12 +5,14 @@ What belongs here: the wiring, and what has to happen before the first and after
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,7 +162,8 @@ class Session:
         )
         sink = self._fan_out(scheduler)
         try:
-            totals = self._execute(judge, recorder, scheduler, sink)
+            with _rare_collections():
+                totals = self._execute(judge, recorder, scheduler, sink)
         except BaseException as error:
             sink.finish(int(getattr(error, "exit_code", ExitCode.USAGE)))
             raise
@@ -377,3 +380,14 @@ class Session:
             self._workspace.warn(f"the log of task '{task.name}' cannot be kept: {error}")
             return None
         return path
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Look for reference cycles rarely: a run makes few, and each search visits every task of the plan."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 50, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

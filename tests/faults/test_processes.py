@@ -484,3 +484,47 @@ def test_a_terminal_interrupt_reaches_us_and_not_the_jobs() -> None:
         outcome = rig.run(commands("ps -o pgid= -p $$; echo $$"))
         group, pid = (outcome.outs[0] or "").split()
         assert group == pid != str(os.getpgid(0))
+
+
+def test_a_run_whose_output_nobody_reads_ends_quietly_and_leaves_nothing(tmp_path) -> None:
+    (tmp_path / "dodo.py").write_text(
+        "def task_talk():\n"
+        "    for n in range(500):\n"
+        "        yield {'name': str(n), 'actions': ['echo line %d' % n], 'verbosity': 2}\n"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-m", "doit", "-n", "2"],
+        cwd=tmp_path,
+        env=os.environ | {"BUILDKIT_CACHE_DIR": str(tmp_path / "cache")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert run.stdout is not None
+    assert run.stderr is not None
+    assert run.stdout.readline() != ""
+    run.stdout.close()
+    said = run.stderr.read()
+    assert run.wait(60) == 128 + signal.SIGPIPE
+    assert "Traceback" not in said
+    assert "Exception ignored" not in said
+
+
+def test_a_run_whose_terminal_vanishes_ends(tmp_path) -> None:
+    import pty
+
+    with gate(tmp_path) as (path, _open_gate):
+        (tmp_path / "dodo.py").write_text(
+            f"def task_wait():\n    return {{'actions': ['echo up; read x < {path}'], 'verbosity': 2}}\n"
+        )
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.chdir(tmp_path)
+            os.environ["BUILDKIT_CACHE_DIR"] = str(tmp_path / "cache")
+            os.execv(sys.executable, [sys.executable, "-m", "doit", "-n", "2"])
+        said = b""
+        while b"up" not in said:
+            said += os.read(terminal, 1024)
+        os.close(terminal)
+        _pid, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) in (128 + signal.SIGHUP, 128 + signal.SIGPIPE, -signal.SIGHUP)
