@@ -94,14 +94,14 @@ def test_runs_that_resemble_the_one_before_do_not_alarm():
             out.append(math.exp(value))
         return runs(out)
 
-    assert false_episodes(make, 30) <= 4  # one in a thousand runs, though each drags the next along
+    assert false_episodes(make, 60) <= 9  # one in a thousand runs
 
 
 def test_short_times_in_ticks_do_not_alarm():
     def make(seed):
         return runs([round(w, 2) for w in timings(150, seed, cv=0.15, level=0.014)])
 
-    assert false_episodes(make, 8) == 0
+    assert false_episodes(make, 20) <= 3  # one in a thousand runs
 
 
 def test_a_doubled_short_time_in_ticks_is_found():

@@ -37,8 +37,6 @@ class Detector:
         self._stale = 0  # runs that became history since the baseline was fitted
         self._resolution = Resolution()
         self._since: int | None = None  # index into `_recent` of the first slower run; None: no alarm
-        self._record = 0.0  # highest log odds of an excursion that came to nothing
-        self._excursion = 0.0
         self._margin_now = -20.0
         self._size = 0.0
         self._last: Verdict | None = None
@@ -123,11 +121,6 @@ class Detector:
                 window[len(window) - blend_up.runs :], blend_up.size, wall
             ):
                 margin, up, judge_of = other, blend_up, self._blend
-        if up.log_odds > 0:
-            self._excursion = max(self._excursion, up.log_odds)
-        elif up.log_odds < -2 and self._excursion:
-            self._record = max(self._record, self._excursion)
-            self._excursion = 0.0
         self._margin_now, self._size = margin, up.size
         slower = window[len(window) - up.runs :]
         if margin > 0 and window[-1] is self._recent[-1] and self._stands(slower, wall):
@@ -160,7 +153,6 @@ class Detector:
             + settings.sloth * max(0, up.runs - 6)
             + settings.youth
             * max(0.0, math.log(settings.level_runs / max(self._at_level, len(self._history) / 2)))
-            + settings.own_record * self._record
         )
         if up.log_odds > bar:
             stretch = residuals[len(residuals) - up.runs :]
@@ -310,11 +302,9 @@ class Detector:
         """End an alarm whose latest runs are back at the known level."""
         since = self._since or 0
         if slower < 10:  # a burst: noise to learn from
-            self._record = max(self._record, self._excursion)
             self._stale = 99
         else:  # a regression that was repaired: its runs are no noise
             del self._recent[since : since + slower]
-        self._excursion = 0.0
         self._since = None
         self._alarmed = 0
         self._margin_now = -8.0
@@ -340,7 +330,6 @@ class Detector:
             self._retire()
         self._since = None
         self._alarmed = 0
-        self._excursion = 0.0
         self._stale = 99
 
     def _retire_beyond(self, room: int) -> None:

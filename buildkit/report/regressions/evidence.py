@@ -66,37 +66,42 @@ def weigh(
     """Return the evidence that the level rose (`direction` 1) or fell (-1) within `recent`.
 
     `before` is the residual of the run before `recent`; `quartiles` are those of the history;
-    `level_error` is the standard error of the known level, which the hypothesis of no change may use as
-    an excuse.
+    `level_error` is the standard error of the known level; the hypothesis of no change may use it, and
+    the noise's wandering, as an excuse. What was learned from few runs counts for less: the log of the
+    Bayes factor is divided by the noise's doubt.
     """
     count = len(recent)
+    candidates: list[tuple[int, list[float]]] = []
+    for runs in range(settings.minimum_runs, count + 1):
+        ordered = sorted(recent[count - runs :])
+        sizes = {
+            round(quantile(ordered, q) - base, 4)
+            for q, base in zip((0.25, 0.5, 0.75), quartiles, strict=True)
+        }
+        large = [size for size in sizes if size * direction >= settings.minimum_effect]
+        if large:
+            candidates.append((runs, large))
+    if not candidates:
+        return NOTHING
+    # What following runs have in common may be no change, but the wandering of a level that stays.
+    wander = math.hypot(level_error, noise.wander)
+    nulls = [(w, _from_each_run(recent, before, node * wander, noise)) for node, w in _NODES]
     logs: list[tuple[float, int, float]] = []
-    fewest = settings.minimum_runs
-    nulls = [(w, _from_each_run(recent, before, node * level_error, noise)) for node, w in _NODES]
-    for runs in range(fewest, count + 1):
+    for runs, large in candidates:
         start = count - runs
         part = recent[start:]
         previous = recent[start - 1] if start else before
         rest = max(v[start] for _, v in nulls)
         null = rest + math.log(sum(w * math.exp(v[start] - rest) for w, v in nulls))
-        ordered = sorted(part)
         error = noise.scale * noise.stretch / math.sqrt(runs)
-        sizes = {
-            round(quantile(ordered, q) - base, 4)
-            for q, base in zip((0.25, 0.5, 0.75), quartiles, strict=True)
-        }
-        for size in sizes:
-            if size * direction < settings.minimum_effect:
-                continue
+        for size in large:
             # The run at the change follows one at the old level: its predecessor keeps its residual.
             alternative = noise.log_density_after(part[0] - size, previous) + log_likelihood(
                 part[1:], part[0] - size, size, noise
             )
             prior = math.exp(-abs(size) / settings.prior_effect) / settings.prior_effect
             occam = min(1.0, prior * _ROOT_2PI * error)
-            logs.append(((alternative - null) / noise.excess + math.log(occam / 3), runs, size))
-    if not logs:
-        return NOTHING
+            logs.append(((alternative - null) / noise.doubt + math.log(occam / 3), runs, size))
     top, runs, size = max(logs)
     total = sum(math.exp(value - top) for value, _, _ in logs)
     return Evidence(top + math.log(total * settings.hazard), runs, size)

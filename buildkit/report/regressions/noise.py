@@ -22,9 +22,9 @@ PRIOR_SCALE, PRIOR_RUNS = 0.07, 2.0
 PRIOR_CORRELATION, PRIOR_CORRELATION_RUNS = 0.1, 10.0
 PRIOR_AGAIN, PRIOR_OUTLIERS = 0.15, 1.8
 MOST_PERSISTENT = 0.4
-YOUNG = 8.0  # the scale learned from so few runs is itself in doubt
-PHI_SIG = 1.5
-SUMS, PRIOR_SUMS, SLACK = (4, 8), 6.0, 0.15
+DOUBT = 8.0  # runs that the doubt about a scale learned from few runs is worth
+SUMS, PRIOR_SUMS = (4, 8), 6.0  # following runs that are summed, and sums that their prior is worth
+PRIOR_LAG, PRIOR_LAG_RUNS = 0.3, 20.0  # correlation of what whitening left, and what its prior is worth
 SMALLEST_SCALE = 0.004
 _T = math.exp(math.lgamma((DOF + 1) / 2) - math.lgamma(DOF / 2)) / math.sqrt(DOF * math.pi)
 
@@ -51,10 +51,12 @@ class Noise:
         "_n",
         "_table",
         "correlation",
+        "doubt",
         "excess",
         "outlying",
         "persistence",
         "scale",
+        "wander",
     )
 
     def __init__(self, residuals: Sequence[float], floor: float = 0.0) -> None:
@@ -69,7 +71,9 @@ class Noise:
         )
         self.outlying = CLIP * self.scale * math.sqrt(1 / (1 - self.correlation * self.correlation))
         self.persistence = _persistence(residuals, self.scale, self.outlying)
-        self.excess = _excess(innovations, self.scale) + YOUNG / (n + 1)
+        self.excess = _excess(innovations, self.scale)
+        self.wander = self.scale * math.sqrt(2 * (self.excess - 1) / SUMS[0])
+        self.doubt = 1 + DOUBT / (n + 1)
         self._n = n
         self._inverse = CELLS / self.scale
         self._counts = Counter(round(e * self._inverse) for e in innovations)
@@ -139,33 +143,36 @@ def _persistence(residuals: Sequence[float], scale: float, outlying: float) -> f
 def _excess(innovations: Sequence[float], scale: float) -> float:
     """Return how much wider sums of following innovations scatter than independent ones would; 1 or more.
 
-    It is a ratio of variances, drawn towards 1 where few sums were seen: the overdispersion of a
-    quasi-likelihood (McCullagh and Nelder 1989), here that of seasons, modes that last and long memory.
+    It is a ratio of variances, the overdispersion of generalised linear models (McCullagh and Nelder
+    1989), here that of seasons, modes that last and long memory; drawn to a prior where few runs were seen.
     """
     clipped = [min(CLIP * scale, max(-CLIP * scale, e)) for e in innovations]
     mean = sum(clipped) / len(clipped)
     clipped = [c - mean for c in clipped]
     power = sum(c * c for c in clipped) / len(clipped)
-    highest = 1.0
     if power <= 0:
-        return highest
+        return 1.0
+    count = len(clipped)
+    lagged = sum(a * b for a, b in pairwise(clipped)) / (power * count)
+    lagged = (count * lagged + 1 + 3 * lagged + PRIOR_LAG * PRIOR_LAG_RUNS) / (count + PRIOR_LAG_RUNS)
+    lagged = max(0.0, min(0.8, lagged))
+    highest = (1 + lagged) / (1 - lagged)
     for length in SUMS:
-        if len(clipped) < 2 * length:
+        if count < 2 * length:
             break
         moving = sum(clipped[:length])
         squares = moving * moving
         for gone, come in zip(clipped, clipped[length:], strict=False):
             moving += come - gone
             squares += moving * moving
-        count = len(clipped) - length + 1
-        ratio = squares / count / (length * power) / (1 - length / len(clipped))
-        blocks = len(clipped) / length
-        highest = max(highest, (blocks * ratio + PRIOR_SUMS) / (blocks + PRIOR_SUMS) - SLACK)
+        ratio = squares / (count - length + 1) / (length * power) / (1 - length / count)
+        blocks = count / length
+        highest = max(highest, (blocks * ratio + PRIOR_SUMS) / (blocks + PRIOR_SUMS))
     return highest
 
 
 def _correlation(residuals: Sequence[float], scale: float) -> float:
-    """Return the lag-one autocorrelation, outliers clipped, drawn towards 0; below 0.1 it is 0."""
+    """Return the lag-one autocorrelation, outliers clipped, drawn to a prior; 0 where it may be chance."""
     edge = 2.5 * scale
     clipped = [min(edge, max(-edge, r)) for r in residuals]
     power = sum(c * c for c in clipped)
@@ -176,4 +183,4 @@ def _correlation(residuals: Sequence[float], scale: float) -> float:
     phi = lagged / power
     phi += (1 + 3 * phi) / n  # the estimate is biased downwards (Kendall 1954)
     phi = (n * phi + PRIOR_CORRELATION * PRIOR_CORRELATION_RUNS) / (n + PRIOR_CORRELATION_RUNS)
-    return min(phi, 0.8) if phi > PHI_SIG / math.sqrt(n) else 0.0
+    return min(phi, 0.8) if phi > 1 / math.sqrt(n) else 0.0

@@ -17,11 +17,10 @@ class Settings:
     minimum_effect: float = 0.055  # log; smaller changes are not looked for
     prior_effect: float = 0.5  # log; mean of the exponential prior on the size of a change
     hazard: float = 1 / 200  # prior probability that a change sets in at a given run
-    alarm: float = 0.0  # log posterior odds for an alarm, before what follows is added
+    alarm: float = -1.0  # log posterior odds for an alarm, before what follows is added
     haste: float = 0.25  # more for each slower run short of five
     sloth: float = 1.0  # more for each slower run beyond six: what was not plain by then is rarely a step
     youth: float = 1.5  # more for each factor e that the runs at the known level fall short of `level_runs`
-    own_record: float = 0.3  # share of the series' highest excursion that came to nothing, added too
     unlike_the_past: float = 0.85  # an earlier stretch as slow as this share of the latest one is in the way
     like_the_past: float = 15.0  # more for each 100% beyond that share
     cpu_runs: int = 16  # runs with CPU time before it is used
