@@ -38,7 +38,9 @@ def make(directory: str, runs: int, tasks: int) -> None:
     typical = [0.05 * rng.lognormvariate(0, 1.2) for _ in names]
     noise = [rng.uniform(0.01, 0.15) for _ in names]
     # The last of these steps are still alarms when the history ends.
-    steps = {rng.randrange(tasks): (rng.uniform(1.3, 2), int(runs * rng.uniform(0.3, 0.99))) for _ in range(20)}
+    steps = {
+        rng.randrange(tasks): (rng.uniform(1.3, 2), int(runs * rng.uniform(0.3, 0.99))) for _ in range(20)
+    }
     flaky = {rng.randrange(tasks) for _ in range(3)}
     connection = open_database(directory, warn=print)
     history = History(connection)
@@ -85,15 +87,52 @@ def make(directory: str, runs: int, tasks: int) -> None:
     connection.close()
 
 
-def measure(directory: str, arguments: list[str], repeats: int = 5) -> float:
-    """Return the median wall time in seconds of the command in a process of its own."""
-    times = []
+def measure(directory: str, arguments: list[str], repeats: int = 5) -> tuple[float, float]:
+    """Return the median wall and CPU time in seconds of the command in a process of its own."""
+    walls, cpus = [], []
     for _ in range(repeats):
-        began = time.perf_counter()
+        began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(
             [sys.executable, "-m", "doit", *arguments], cwd=directory, stdout=subprocess.DEVNULL, check=False
         )
-        times.append(time.perf_counter() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        walls.append(time.perf_counter() - began)
+        cpus.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return statistics.median(walls), statistics.median(cpus)
+
+
+def recording(tasks: int, repeats: int = 5) -> float:
+    """Return the median CPU time in seconds that a run of so many tasks spends on recording them."""
+    executions = [
+        Execution(
+            f"task{number}",
+            Decision.EXECUTED,
+            (Reason(ReasonKind.NEVER_RUN),),
+            number,
+            number,
+            Cost(10**6, 10**5, 10**5, 2**22, 0, 4096),
+            exit_code=0,
+            worker="process",
+            slot=1,
+            beside=1.0,
+            load=0.5,
+            key=f"{number:015x}",
+        )
+        for number in range(tasks)
+    ]
+    times = []
+    with tempfile.TemporaryDirectory() as directory:
+        connection = open_database(directory, warn=print)
+        history = History(connection)
+        for _ in range(repeats):
+            began = time.process_time()
+            run_id = history.begin_run(RunInfo(time.time(), ("doit",), directory, machine="benchmark"))
+            for first in range(0, tasks, 250):  # a run writes what it has four times a second
+                history.add_executions(run_id, executions[first : first + 250])
+            history.finish_run(run_id, RunSummary(10**9, 0, executed=tasks))
+            history.retire(max_age_s=30 * 86400, max_runs=1000, at_once=4)
+            times.append(time.process_time() - began)
+        connection.close()
     return statistics.median(times)
 
 
@@ -108,8 +147,11 @@ def main() -> None:
     size = os.path.getsize(database_path(directory))
     print(f"{platform.platform()}, {os.cpu_count()} cores")
     print(f"{directory}: {size / 1e6:.0f} MB")
+    print("    wall       CPU")
     for name, arguments in COMMANDS:
-        print(f"{measure(directory, arguments):8.3f} s  {name}")
+        wall_s, cpu_s = measure(directory, arguments)
+        print(f"{wall_s:8.3f}  {cpu_s:8.3f} s  {name}")
+    print(f"          {recording(tasks):8.3f} s  recording a run of {tasks:,} tasks")
     print(f"{resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MB at most")
 
 
