@@ -113,16 +113,15 @@ STEPS: dict[str, Callable[[Project], object]] = {
 }
 
 
-@pytest.mark.parametrize("width", ["0", "2"])
 @pytest.mark.parametrize("step", STEPS)
-def test_a_run_does_what_was_foretold(pipeline: Project, step: str, width: str):
+def test_a_run_does_what_was_foretold(pipeline: Project, step: str):
     pipeline.run("--continue")
     if step == "revert":
         pipeline.write("in", "three four")
         pipeline.run("--continue")
     STEPS[step](pipeline)
     foretold = explained(pipeline)
-    pipeline.run("--continue", "-n", width)
+    pipeline.run("--continue", "-n", "2")
     outcomes = happened(pipeline)
     sure = {
         name: task["would"]
