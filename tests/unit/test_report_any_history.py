@@ -1,17 +1,18 @@
 """Whatever a history holds, a report can be made of it, in every form and at every width."""
 
+import datetime
 import json
 import random
 
 import pytest
 from history_maker import START, HistoryMaker
-from test_report_trends import TODAY
 
 from buildkit.core.execution import Cost, Decision, Execution, Reason, ReasonKind
 from buildkit.report.collect import Query, collect
 from buildkit.report.gate import failures_of, parse_gate, with_allowances
 from buildkit.report.writing import Style, Writing, csv_of, json_of, text_of
 
+TODAY = datetime.date(2026, 3, 1)
 NAMES = ("a", "b:1", "b:2", "b:", ":", "ü|\x1b[1m", "a very long name of a task " * 4, "=cmd()")
 
 
