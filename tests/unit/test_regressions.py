@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildkit.report.regressions import Detector, Run, State, control_across, judge
+from buildkit.report.regressions import Detector, Run, State, control_across, judge, judge_latest
 from buildkit.report.regressions.series import Verdict
 
 
@@ -66,8 +66,10 @@ def test_a_step_that_lasts_is_confirmed():
 
 
 def test_clean_runs_do_not_alarm_whatever_the_scale_of_the_noise():
-    quiet = [false_episodes(lambda s, cv=cv: runs(timings(150, s, cv)), 5) for cv in (0.002, 0.02, 0.1, 0.3)]
-    assert sum(quiet) <= 1
+    def make(seed):
+        return runs(timings(150, seed, cv=(0.002, 0.02, 0.1, 0.3)[seed % 4]))
+
+    assert false_episodes(make, 40) <= 3  # half of one in a thousand runs
 
 
 def test_heavy_tails_and_lone_outliers_do_not_alarm():
@@ -324,6 +326,55 @@ def test_a_verdict_costs_less_than_two_milliseconds():
     start = time.process_time()
     judge(many)
     assert (time.process_time() - start) / len(many) < 0.002
+
+
+def test_a_series_of_ten_thousand_runs_costs_no_more_each_and_keeps_no_more():
+    detector = Detector()
+    start = time.process_time()
+    for i, wall in enumerate(timings(10_000, cv=0.1)):
+        detector.update(Run(i, wall, worker=f"w{i % 7}", load=(i % 5) / 4))
+        kept = len(detector._history) + len(detector._recent)
+        assert kept <= 250
+    assert (time.process_time() - start) / 10_000 < 0.002
+
+
+def test_the_latest_verdict_is_that_of_judging_each_run():
+    for onset in (60, 97, 150):
+        walls = stepped(1.3, onset=onset, n=100, cv=0.05)
+        latest, whole = judge_latest(runs(walls)), judge(runs(walls))[-1]
+        assert (latest.i, latest.regressed) == (whole.i, whole.regressed)
+
+
+def test_the_latest_verdict_of_runs_in_any_order_is_of_the_highest_i():
+    walls = runs(stepped(1.5, onset=92))
+    shuffled = [*walls, Run(100, 50.0, ok=False), Run(101, 0.1, cache="hit")]
+    random.Random(2).shuffle(shuffled)
+    latest = judge_latest(shuffled)
+    assert (latest.i, latest.regressed, latest.since) == (99, True, 92)
+
+
+@pytest.mark.parametrize(
+    ("made", "state"),
+    [
+        ([], None),
+        ([Run(0, 1.0, ok=False)], None),
+        ([Run(0, math.nan)], None),
+        ([Run(0, 1.0)], State.LEARNING),
+        ([Run(i, 0.0) for i in range(30)], State.STEADY),
+        ([Run(i, 1.0) for i in range(9)], State.STEADY),
+    ],
+)
+def test_the_latest_verdict_of_little_is_little(made, state):
+    latest = judge_latest(made)
+    assert (latest.state if latest else None) == state
+
+
+def test_a_report_asks_about_two_hundred_runs_of_a_task_in_a_millisecond():
+    many = [runs(timings(200, seed)) for seed in range(100)]
+    start = time.process_time()
+    for one in many:
+        judge_latest(one)
+    assert (time.process_time() - start) / len(many) < 0.002  # on a slow day; docs/regressions.md says more
 
 
 def verdict(confidence, since=10, regressed=True):

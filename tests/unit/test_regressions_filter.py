@@ -5,6 +5,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from buildkit.report.regressions.filter import main
 
 RUNS = [
@@ -62,11 +64,49 @@ def test_nan_in_the_input_is_not_in_the_output():
     assert len(out.getvalue().splitlines()) == 3
 
 
-def test_a_line_that_is_no_series_is_reported_and_the_others_are_judged():
+def test_a_line_that_is_no_series_is_told_with_its_number_and_the_others_are_judged():
     code, found, problems = run_filter("{\n[1]\n" + line(RUNS) + '\n{"runs": [3]}\n')
-    assert code == 1
+    assert code == 3
     assert len(found) == 40
-    assert "line 1" in problems and "line 2" in problems and "line 5" in problems
+    assert [told.split(":")[1].strip() for told in problems.splitlines()] == ["line 1", "line 2", "line 5"]
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "null", '{"series": "s"}', '{"runs": {}}', '{"runs": [null]}', "\udcff", '"']
+)
+def test_no_line_ends_in_a_traceback(text):
+    code, found, problems = run_filter(text + "\n")
+    assert (code, found) == (3, [])
+    assert problems.startswith("regressions: line 1: ")
+    assert len(problems.splitlines()) == 1
+
+
+def test_a_series_of_one_run_gets_one_verdict_that_says_it_is_learning():
+    code, found, _ = run_filter(line(RUNS[:1]))
+    assert (code, [item["state"] for item in found]) == (0, ["learning"])
+
+
+def test_runs_are_taken_in_the_order_of_i_and_a_repeated_i_counts_once():
+    slower = [dict(run, wall=run["wall"] * (1.5 if run["i"] >= 30 else 1.0)) for run in RUNS]
+    failed_first = [dict(slower[5], ok=False), *slower]
+    mixed = failed_first[20:] + failed_first[:20] + [dict(slower[3], wall=99.0)]
+    assert run_filter(line(mixed)) == run_filter(line(slower))
+
+
+def test_numbers_of_runs_may_be_as_large_as_nanoseconds_since_1970():
+    start = 1_767_225_600_000_000_000
+    _, found, _ = run_filter(line([dict(run, i=start + run["i"]) for run in RUNS]))
+    assert [item["i"] - start for item in found] == list(range(40))
+
+
+def test_bytes_that_are_no_text_pass_through_in_the_name():
+    done = subprocess.run(
+        [sys.executable, "-m", "buildkit.regressions"],
+        input=b'{"series": "\xff", "runs": [{"i": 0, "wall": 1}]}\n',
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["i"] == 0
 
 
 def test_empty_input_gives_empty_output():

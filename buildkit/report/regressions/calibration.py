@@ -23,6 +23,7 @@ KNOTS = (
 )
 PER_RUN = 0.14  # log odds over the bar that each further run of an alarm counts for
 HIGHEST = 0.999
+LOWEST = round(1 / (1 + math.exp(-KNOTS[0][1])), 4)  # of a run that does not stand out at all
 
 
 def probability(margin: float) -> float:

@@ -46,11 +46,9 @@ class Detector:
 
     def update(self, run: Run) -> Verdict | None:
         """Take in the next run; return its verdict, or None if it is not judged or came before."""
-        if self._seen is not None and run.i <= self._seen:
+        if not run.judged or (self._seen is not None and run.i <= self._seen):
             return None
         self._seen = run.i
-        if not run.judged:
-            return None
         if not run.usable:
             return self._unchanged(run.i)
         sample = self._sample(run)
@@ -98,7 +96,9 @@ class Detector:
 
     def _fitted(self) -> Baseline:
         """Return the baseline of wall time, after fitting it and that of the blend anew where it is time."""
-        if self._baseline is None or self._stale >= (1 if len(self._history) < 24 else 4):
+        if self._baseline is None or self._stale >= (
+            1 if len(self._history) < 24 else 4 if len(self._history) < 80 else 8
+        ):
             strangers = [s for s in self._recent if not s.comparable]
             fit = (self._history, self._at_level, strangers, self._resolution.error_at, self.settings)
             self._baseline = fit_baseline(*fit)
@@ -348,7 +348,10 @@ class Detector:
 
 
 def judge(runs: Iterable[Run], settings: Settings = DEFAULT) -> list[Verdict]:
-    """Return a verdict for each judged run, each from the runs up to it alone."""
+    """Return a verdict for each judged run, in the order of `i`, each from the runs up to it alone.
+
+    Of runs with the same `i`, the first judged one counts.
+    """
     detector = Detector(settings)
     verdicts = []
     for run in sorted(runs, key=lambda run: run.i):

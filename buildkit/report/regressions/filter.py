@@ -1,7 +1,7 @@
 """The detector as a filter: JSON lines of series in, JSON lines of verdicts out.
 
-What belongs here: reading, checking and writing. A line that cannot be read is reported and skipped, the
-others are judged; what a run does not say takes the default of `Run`.
+What belongs here: reading, checking and writing. A line that cannot be read is told with its number, and the
+others are judged nevertheless; what a run does not say is unknown.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class InputError(ValueError):
 
 
 def main(arguments: list[str], source: IO[str], sink: IO[str], problems: IO[str]) -> int:
-    """Run the filter; return 0, 1 if lines had to be skipped, 3 for wrong usage."""
+    """Run the filter; return 0, or 3 where a line or the usage is wrong."""
     if arguments:
         asked = arguments[0] in ("-h", "--help")
         print(USAGE, end="", file=sink if asked else problems)
         return 0 if asked else 3
-    skipped = 0
+    code = 0
     try:
         for number, line in enumerate(source, start=1):
             if not line.strip():
@@ -41,8 +41,8 @@ def main(arguments: list[str], source: IO[str], sink: IO[str], problems: IO[str]
             try:
                 name, runs = parse(line)
             except InputError as error:
-                skipped += 1
-                print(f"line {number}: {error}; skipped", file=problems)
+                code = 3
+                print(f"regressions: line {number}: {error}", file=problems)
                 continue
             for verdict in judge(runs):
                 sink.write(json.dumps(as_json(name, verdict)) + "\n")
@@ -52,18 +52,21 @@ def main(arguments: list[str], source: IO[str], sink: IO[str], problems: IO[str]
         # nowhere to write.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return 1 if skipped else 0
+    return code
 
 
 def parse(line: str) -> tuple[Any, list[Run]]:
     """Return the name of a series and its runs in order; raise `InputError` if the line is not a series."""
     try:
-        data = json.loads(line)
+        data = json.loads(line, parse_constant=lambda _: None)
     except ValueError as error:
-        raise InputError(f"not JSON ({error})") from None
+        raise InputError(f"not JSON: {error}") from None
+    except RecursionError:
+        raise InputError("nested too deeply for a series") from None
     if not isinstance(data, Mapping) or not isinstance(data.get("runs"), list):
-        raise InputError("not an object with a list 'runs'")
-    return data.get("series"), list(_runs(data["runs"]))
+        raise InputError('not an object with a list "runs"')
+    name = data.get("series")
+    return None if isinstance(name, float) and not math.isfinite(name) else name, list(_runs(data["runs"]))
 
 
 def _runs(items: Iterable[Any]) -> Iterator[Run]:
@@ -71,14 +74,16 @@ def _runs(items: Iterable[Any]) -> Iterator[Run]:
         if not isinstance(item, Mapping):
             raise InputError(f"run {position} is not an object")
         index = item.get("i")
+        if isinstance(index, bool) or not isinstance(index, int):
+            index = _number(index)
         worker, jobs = item.get("worker"), _number(item.get("jobs"))
         wall = _number(item.get("wall"))
         yield Run(
-            i=index if isinstance(index, int) else position,
+            i=position if index is None else int(index),
             wall=math.nan if wall is None else wall,
             cpu=_number(item.get("cpu")),
-            ok=item.get("ok", True) is not False,
-            cache=str(item.get("cache") or "miss"),
+            ok=item.get("ok") is None or bool(item["ok"]),
+            cache=str(item.get("cache") or "miss").lower(),
             worker=None if worker is None else str(worker),
             load=_number(item.get("load")),
             jobs=None if jobs is None else int(jobs),
