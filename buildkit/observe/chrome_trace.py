@@ -43,7 +43,6 @@ class ChromeTrace:
         self._sampler = sampler or MachineSampler()
         self._clock_ns = clock_ns
         self._events: list[dict[str, Any]] = []
-        self._running = 0
         self._skipped = 0
         self._slots: set[int] = set()
         self._width = 0
@@ -73,7 +72,6 @@ class ChromeTrace:
         """Write the file."""
         self._finished = True
         self._sample()
-        self._count("running", {"tasks": 0})
         info, trace = self._context.info, self._context.trace
         document = {
             "displayTimeUnit": "ms",
@@ -89,7 +87,7 @@ class ChromeTrace:
                 "exit_code": exit_code,
                 "skipped": self._skipped,
             },
-            "traceEvents": [*self._names(), *self._events],
+            "traceEvents": [*self._names(), *self._running(), *self._events],
         }
         self._file.write(json.dumps(document, separators=(",", ":"), default=str).encode() + b"\n")
 
@@ -109,12 +107,25 @@ class ChromeTrace:
     def _metadata(self, name: str, row: int, args: Mapping[str, Any]) -> dict[str, Any]:
         return {"name": name, "ph": "M", "pid": _RUN, "tid": row, "args": args}
 
+    def _running(self) -> list[dict[str, Any]]:
+        """Return how many tasks ran at each moment, from their times: events come a little later."""
+        steps: dict[float, int] = {0.0: 0}
+        for event in self._events:
+            if event["ph"] == "X" and event["tid"] != _CACHE_ROW:
+                end = event["ts"] + event["dur"]
+                steps[event["ts"]] = steps.get(event["ts"], 0) + 1
+                steps[end] = steps.get(end, 0) - 1
+        counts, running = [], 0
+        for at in sorted(steps):
+            running += steps[at]
+            counts.append(self._counter("running", at, {"tasks": running}))
+        return counts
+
     # --- events
 
     def _run_started(self, event: events.RunStarted) -> None:
         self._width = event.width
         self._count("width", {"slots": event.width})
-        self._count("running", {"tasks": 0})
         self._tick()
 
     def _tick(self) -> None:
@@ -132,15 +143,11 @@ class ChromeTrace:
     def _started(self, event: events.Started) -> None:
         if event.slot is not None:
             self._slots.add(event.slot)
-            self._running += 1
-            self._count("running", {"tasks": self._running})
 
     def _ended(self, event: Any) -> None:
         execution = event.execution
         if event.task.kind is TaskKind.GROUP or execution.slot is None:
             return
-        self._running -= 1
-        self._count("running", {"tasks": self._running})
         self._slice(event, execution.slot)
 
     def _restored(self, event: events.Restored) -> None:
@@ -172,8 +179,10 @@ class ChromeTrace:
         )
 
     def _count(self, name: str, values: Mapping[str, float]) -> None:
-        event = {"name": name, "ph": "C", "pid": _RUN, "tid": 0, "ts": self._now_us(), "args": values}
-        self._events.append(event)
+        self._events.append(self._counter(name, self._now_us(), values))
+
+    def _counter(self, name: str, at_us: float, values: Mapping[str, float]) -> dict[str, Any]:
+        return {"name": name, "ph": "C", "pid": _RUN, "tid": 0, "ts": at_us, "args": values}
 
     def _now_us(self) -> float:
         return (self._clock_ns() - self._context.started_ns) / 1000

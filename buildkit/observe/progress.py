@@ -26,7 +26,6 @@ class RunningTask:
     task: Task
     slot: int
     started_ns: int  # on the monotonic clock
-    idle_ns: int  # how long its slot had been empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +76,7 @@ class Progress:
         self.last_event_ns = now = self._clock_ns()
         if event.slot is None:
             return
-        idle_ns = now - self._slot_free_ns.get(event.slot, now)
-        self.running[event.task.name] = RunningTask(event.task, event.slot, now, idle_ns)
+        self.running[event.task.name] = RunningTask(event.task, event.slot, now)
 
     def _succeeded(self, event: events.Succeeded) -> None:
         if event.task.kind is TaskKind.GROUP:
@@ -86,7 +84,10 @@ class Progress:
         execution = event.execution
         started = self.running.get(execution.task)
         if started is not None:
-            lost_ns = min(started.idle_ns, execution.queue_ns)
+            # The end of the task before it in this slot is told later than the start of this one, but not
+            # later than its end: the engine fills a free slot first, and keeps what was made then.
+            idle_ns = started.started_ns - self._slot_free_ns.get(started.slot, started.started_ns)
+            lost_ns = max(0, min(idle_ns, execution.queue_ns))
             self.finished.append(Finished(execution.task, execution.cost.wall_ns, lost_ns))
         self._ended(event)
 

@@ -100,6 +100,17 @@ def test_time_lost_between_tasks_is_expected_again() -> None:
     assert rig.left_s() == pytest.approx(10.5)
 
 
+def test_a_slot_that_is_filled_before_the_last_task_is_kept_was_not_empty() -> None:
+    rig = Rig([task(name) for name in "abc"], dict.fromkeys("abc", 10 * S), width=1)
+    rig.start("a")
+    rig.now_ns = 10 * S
+    rig.start("b")  # the engine tells of this start first
+    rig.succeed("a", wall_ns=10 * S)
+    rig.now_ns = 20 * S
+    rig.succeed("b", wall_ns=10 * S, queue_ns=10 * S)
+    assert [each.lost_ns for each in rig.progress.finished] == [0, 0]
+
+
 def test_a_task_that_overruns_is_not_expected_to_end_at_once() -> None:
     rig = Rig([task("a")], {"a": 10 * S}, width=1)
     rig.start("a")
