@@ -437,3 +437,39 @@ def test_some_runs_of_a_ci_job_check_themselves(project: Project) -> None:
     lab.run_until_fast()
     answers = [lab.run()[0] for _ in range(5)]
     assert any(answers)
+
+
+OURS = {
+    "buildkit", "buildkit.cli", "buildkit.cli.fast", "buildkit.core", "buildkit.core.humanize",
+    "buildkit.state", "buildkit.state.commit", "buildkit.state.facts", "buildkit.state.snapshot",
+}  # fmt: skip
+FROM_PYTHON = {"__future__", "_blake2", "_json", "_operator", "_struct", "fcntl", "itertools", "zlib"}
+# Scripts that installers of before 2025 write import `re`; what that brings along is theirs.
+OLD_SCRIPTS = {
+    "re", "enum", "types", "operator", "keyword", "reprlib", "collections", "functools", "copyreg", "_sre",
+    "_collections", "_functools", "re._compiler", "re._parser", "re._constants", "re._casefix",
+}  # fmt: skip
+
+
+def imported(lab: Lab, script: str, *arguments: str) -> set[str]:
+    """Return the names of the modules that a script imports."""
+    env = {"PYTHONPROFILEIMPORTTIME": "1"}
+    path = str(Path(sys.executable).with_name(script))
+    result = lab.project._run(path, arguments, env, ".", 0, False)
+    lines = [line for line in result.stderr.splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip() for line in lines[1:]}
+
+
+def test_no_module_is_imported_that_a_fast_answer_does_without(lab: Lab) -> None:
+    python = lab.project._run("-c", ("pass",), {"PYTHONPROFILEIMPORTTIME": "1"}, ".", 0, False)
+    at_start = {line.rpartition("|")[2].strip() for line in python.stderr.splitlines()}
+    through_buildkit = imported(lab, "buildkit") - at_start
+    assert through_buildkit - OLD_SCRIPTS <= OURS | FROM_PYTHON | {"buildkit.__main__"}
+
+
+def test_doit_imports_few_modules_more_than_for_its_version(lab: Lab) -> None:
+    lab.project.run(check=0)
+    before = lab.pending
+    more = imported(lab, "doit") - imported(lab, "doit", "--version")
+    assert lab.pending > before
+    assert more <= OURS | FROM_PYTHON | {"buildkit.cli.plugin", "buildkit.cli.invocation"}

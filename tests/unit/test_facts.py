@@ -1,0 +1,203 @@
+"""Facts and snapshots: what is stored is what is found again, and damage is as good as nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from buildkit.core import fingerprint
+from buildkit.state import database, directory, facts, lock, pending, snapshot
+
+
+def made(**values: object) -> snapshot.Snapshot:
+    """Return a snapshot of an empty project; `values` replace fields."""
+    plain: dict[str, object] = {
+        "stamp": snapshot.stamp(),
+        "arguments": ("-n", "2"),
+        "database": (0, 0),
+        "salt": b"salt",
+        "environment": (),
+        "whole_environment": b"",
+        "kinds": (),
+        "links": (),
+        "accesses": (),
+        "listings": (),
+        "folders": (),
+        "names": b"",
+        "tracked": 0,
+        "signatures": b"",
+        "digests": b"",
+        "modes": b"",
+        "stdout": "-- a\n",
+        "summary": ("buildkit: 1 skipped in ", ""),
+        "history": "",
+    }
+    plain.update(values)
+    return snapshot.Snapshot(plain[name] for name in snapshot.Snapshot.fields)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the project that is the current directory, with a record."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".buildkit").mkdir()
+    (tmp_path / snapshot.DATABASE).write_text("")
+    return tmp_path
+
+
+def of_record() -> tuple[int, int]:
+    status = os.stat(snapshot.DATABASE)
+    return status.st_dev, status.st_ino
+
+
+def test_names_are_those_of_the_modules_that_cost_too_much_to_import() -> None:
+    assert os.path.join(directory.STATE_DIRECTORY, database.DATABASE_NAME) == snapshot.DATABASE
+    assert os.path.join(directory.STATE_DIRECTORY, lock.LOCK_NAME) == snapshot.LOCK
+    assert os.path.join(directory.STATE_DIRECTORY, pending.PENDING_NAME) == snapshot.PENDING
+
+
+@pytest.mark.parametrize("mtime_ns", [10**18, 10**18 + 5])
+@pytest.mark.parametrize("later_ns", [0, 19_999_999, 20_000_001, 1_999_999_999, 2_000_000_001])
+def test_racy_is_what_the_fingerprints_call_racy(tmp_path: Path, mtime_ns: int, later_ns: int) -> None:
+    class Status:
+        st_mtime_ns = mtime_ns
+        st_ctime_ns = mtime_ns
+
+    expected = fingerprint.is_racy(mtime_ns, mtime_ns, mtime_ns + later_ns)
+    assert facts.racy(Status(), mtime_ns + later_ns) == expected  # type: ignore[arg-type]
+
+
+def test_a_snapshot_comes_back_as_it_was_written(project: Path) -> None:
+    kept = made(kinds=(("/x", True, facts.ABSENT),), listings=((".", 1, b"2", frozenset({"a"})),))
+    snapshot.write("", "name", kept)
+    found = snapshot.read("", "name")
+    assert found is not None
+    assert found.values() == kept.values()
+
+
+def test_every_damaged_byte_makes_a_snapshot_unreadable(project: Path) -> None:
+    snapshot.write("", "name", made())
+    (path,) = (project / snapshot.DIRECTORY).glob("*.snapshot")
+    content = path.read_bytes()
+    for position in range(0, len(content), 7):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+        assert snapshot.read("", "name") is None, position
+
+
+def test_a_reason_takes_the_place_of_a_snapshot_and_the_other_way_round(project: Path) -> None:
+    snapshot.write("", "name", made())
+    snapshot.write_reason("", "name", "doit -n 2", "it started a process")
+    assert snapshot.read("", "name") is None
+    assert snapshot.reason("", "name") == "it started a process"
+    assert snapshot.reasons("") == [("doit -n 2", "it started a process")]
+    snapshot.write("", "name", made())
+    assert snapshot.reasons("") == []
+
+
+def test_old_snapshots_make_room_for_new_ones(project: Path) -> None:
+    for number in range(40):
+        snapshot.write("", f"{number:02}", made())
+    assert len(list((project / snapshot.DIRECTORY).iterdir())) == 32
+    assert snapshot.exists("", "39")
+
+
+def test_discard_leaves_no_snapshot(project: Path) -> None:
+    snapshot.discard("")
+    snapshot.write("", "name", made())
+    snapshot.discard("")
+    assert not snapshot.exists("", "name")
+
+
+def test_paths_are_found_again_from_their_folders() -> None:
+    paths = [f"in/{i}" for i in range(20)] + [
+        "a",
+        "b/c",
+        "/usr/bin/cp",
+        "/etc",
+        *(f"x/y/{i}" for i in range(9)),
+    ]
+    ordered, folders = facts.by_folder(paths)
+    kept = made(folders=tuple(folders), names=facts.names_of(ordered, folders))
+    assert sorted(ordered) == sorted(paths)
+    assert [os.fsdecode(path) for path in facts.paths_of(kept)] == ordered
+    assert len(folders) == 3
+
+
+def test_changed_files_are_told_by_number_and_missing_ones_altogether(project: Path) -> None:
+    paths = [f"in/{i}" for i in range(12)] + ["single"]
+    (project / "in").mkdir()
+    for path in paths:
+        (project / path).write_text(path)
+    ordered, folders = facts.by_folder(paths)
+    signatures = facts.packed([facts.signature(os.stat(path)) for path in ordered])
+    names = facts.names_of(ordered, folders)
+    kept = made(folders=tuple(folders), names=names, signatures=signatures)
+    assert facts.files_changed(kept) == []
+    os.utime("in/3")
+    os.utime("single")
+    assert facts.files_changed(kept) == [ordered.index("in/3"), ordered.index("single")]
+    assert os.getcwd() == str(project)
+    os.remove("in/5")
+    assert facts.files_changed(kept) is None
+    assert os.getcwd() == str(project)
+
+
+def test_each_kind_of_fact_is_looked_at(project: Path) -> None:
+    (project / "file").write_text("")
+    (project / "folder").mkdir()
+    os.symlink("file", "link")
+    salt = b"salt"
+    environ = {"A": "1"}
+    good = {
+        "database": of_record(),
+        "environment": (("A", facts.variable_digest(environ, "A", salt)), ("B", None)),
+        "whole_environment": facts.environment_digest(environ, salt),
+        "kinds": (("file", True, facts.FILE), ("link", False, facts.LINK), ("none", True, facts.ABSENT)),
+        "links": (("link", "file"),),
+        "accesses": (("file", os.X_OK, False),),
+        "listings": (("folder", 0, facts.listing_of("folder", None), None),),
+    }
+
+    def changed(**values: object) -> str | None:
+        return facts.what_changed(made(**{**good, **values}), ("-n", "2"), environ)
+
+    assert changed() is None
+    assert changed(arguments=()) == "the command line"
+    assert changed(stamp=("other", *snapshot.stamp()[1:])) == "Python, buildkit or the machine"
+    assert changed(database=(1, 1)) == "the record of the project"
+    assert changed(environment=(("A", None),)) == "environment variable A"
+    assert changed(whole_environment=b"other") == "the environment"
+    assert changed(kinds=(("file", True, facts.FOLDER),)) == "file"
+    assert changed(links=(("link", "elsewhere"),)) == "link"
+    assert changed(accesses=(("file", os.R_OK, False),)) == "file"
+    assert changed(listings=(("folder", 0, b"other", None),)) == "folder"
+    (project / snapshot.LOCK).write_text("{}")
+    assert changed() == "another run holds the project"
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_each_part_of_the_stamp_counts(project: Path, part: int) -> None:
+    stamp = list(snapshot.stamp())
+    stamp[part] = "other"
+    assert facts.what_changed(made(database=of_record(), stamp=tuple(stamp)), ("-n", "2"), {}) is not None
+
+
+def test_a_listing_for_imports_knows_only_what_could_be_imported(project: Path) -> None:
+    names = frozenset({"json"})
+    before = facts.listing_of(".", names)
+    (project / "notes.txt").write_text("")
+    (project / "build").mkdir()
+    assert facts.listing_of(".", names) == before
+    (project / "json").mkdir()
+    assert facts.listing_of(".", names) != before
+
+
+def test_the_value_of_a_variable_is_not_in_the_file(project: Path) -> None:
+    environ = {"TOKEN": "very-secret-value"}
+    kept = made(environment=(("TOKEN", facts.variable_digest(environ, "TOKEN", b"salt")),))
+    snapshot.write("", "name", kept)
+    (path,) = (project / snapshot.DIRECTORY).glob("*.snapshot")
+    assert b"very-secret-value" not in path.read_bytes()
+    assert path.stat().st_mode & 0o777 == 0o600
