@@ -42,7 +42,8 @@ def test_set_id_bits_are_never_restored(project: Project) -> None:
     project.write("a", "1")
     project.write(
         "dodo.py",
-        "def task_t(): return {'actions': ['cp a o; chmod 6755 o; mkdir -p d; cp a d/x; chmod 4755 d/x; chmod 3777 d'],"
+        "def task_t(): return {'actions': ['cp a o; chmod 6755 o; mkdir -p d; cp a d/x; chmod 4755 d/x; "
+        "chmod 3777 d'],"
         " 'file_dep': ['a'], 'targets': ['o', 'd']}\n",
     )
     project.run(check=0)
@@ -95,7 +96,8 @@ def test_control_characters_of_a_replayed_log_are_harmless(project: Project) -> 
     project.write("a", "1")
     project.write(
         "dodo.py",
-        "def task_t(): return {'actions': [\"printf '\\\\033]0;owned\\\\007\\\\033[2Jtext\\\\b\\\\n'; cp a o\"],"
+        "def task_t(): return {'actions': [\"printf '\\\\033]0;owned\\\\007\\\\033[2Jtext\\\\b\\\\n'; "
+        'cp a o"],'
         " 'file_dep': ['a'], 'targets': ['o'], 'verbosity': 2}\n",
     )
     project.run(check=0)

@@ -73,7 +73,8 @@ def test_a_task_without_targets_that_writes_a_file_is_not_answered_by_the_cache(
 
 def test_a_task_without_targets_that_writes_nothing_is(project: Project) -> None:
     project.dodo(
-        "def task_t(): return {'actions': ['say ran; cat a; mkdir -p .cache; cp a .cache/x'], 'file_dep': ['a']}"
+        "def task_t(): return {'actions': ['say ran; cat a; mkdir -p .cache; cp a .cache/x'],"
+        " 'file_dep': ['a']}"
     )
     ran = []
     for content in ("1", "2", "1"):

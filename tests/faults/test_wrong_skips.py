@@ -26,7 +26,9 @@ PYTHON_BEFORE_AFTER = {
     "os.getenv": "import os\ndef act(): open('o', 'w').write(os.getenv('V'))",
     "from os import environ": "from os import environ\ndef act(): open('o', 'w').write(environ['V'])",
     "in": "import os\ndef act(): open('o', 'w').write('V' in os.environ and os.environ['V'] or '')",
-    "behind a helper": "import os\ndef value(): return os.environ['V']\ndef act(): open('o', 'w').write(value())",
+    "behind a helper": (
+        "import os\ndef value(): return os.environ['V']\ndef act(): open('o', 'w').write(value())"
+    ),
 }
 
 
@@ -81,7 +83,8 @@ def test_a_script_in_the_directory_of_the_command_is_part_of_the_key(project: Pr
         "dodo.py",
         "from doit.action import CmdAction\n"
         "def task_t():\n"
-        "    return {'actions': [CmdAction('./gen.sh', cwd='sub')], 'file_dep': ['a'], 'targets': ['sub/o']}\n",
+        "    return {'actions': [CmdAction('./gen.sh', cwd='sub')], 'file_dep': ['a'],"
+        " 'targets': ['sub/o']}\n",
     )
     for word in ("one", "two"):
         project.write("sub/gen.sh", f"#!/bin/sh\necho {word} > o\n", mode=0o755)
@@ -107,7 +110,8 @@ def test_an_edit_within_the_second_is_not_hidden_by_bytecode(project: Project) -
     project.write("a", "1")
     project.write(
         "dodo.py",
-        "import helper\ndef task_t(): return {'actions': [helper.act], 'file_dep': ['a'], 'targets': ['o']}\n",
+        "import helper\n"
+        "def task_t(): return {'actions': [helper.act], 'file_dep': ['a'], 'targets': ['o']}\n",
     )
     for number in range(5):
         project.write("helper.py", f"def act(): open('o', 'w').write('{number}')\n")
@@ -127,9 +131,11 @@ def task_command(): return {'actions': ['pwd > in_command'], 'file_dep': ['a'], 
 def task_python(): return {'actions': [where], 'file_dep': ['a'], 'targets': ['in_python']}
 def task_tree(): return {'actions': ['mkdir -p d; pwd > d/f'], 'file_dep': ['a'], 'targets': ['d']}
 def task_link(): return {'actions': ['ln -sfn "$(pwd)/a" l'], 'file_dep': ['a'], 'targets': ['l']}
-def task_large(): return {'actions': ['head -c 3000000 /dev/zero > big; pwd >> big'], 'file_dep': ['a'], 'targets': ['big']}
+def task_large():
+    return {'actions': ['head -c 3000000 /dev/zero > big; pwd >> big'], 'file_dep': ['a'], 'targets': ['big']}
 def task_value(): return {'actions': [value], 'file_dep': ['a']}
-def task_use(): return {'actions': [use], 'file_dep': ['a'], 'targets': ['by_value'], 'getargs': {'d': ('value', 'd')}}
+def task_use():
+    return {'actions': [use], 'file_dep': ['a'], 'targets': ['by_value'], 'getargs': {'d': ('value', 'd')}}
 """
 
 
@@ -156,7 +162,8 @@ def test_an_output_that_holds_the_path_of_its_project_is_restored_there(project:
 def test_a_task_without_inputs_is_never_answered_by_another_project(project: Project, check: str) -> None:
     text = (
         "from doit.tools import config_changed, run_once\n"
-        f"def task_t(): return {{'actions': ['cat undeclared > o'], 'targets': ['o'], 'uptodate': [{check}]}}\n"
+        "def task_t(): return {'actions': ['cat undeclared > o'], 'targets': ['o'],"
+        f" 'uptodate': [{check}]}}\n"
     )
     other = project.clone("other")
     for word, place in (("one", project), ("two", other)):
