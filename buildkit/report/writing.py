@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -83,7 +84,9 @@ def _section_text(section: Section, writing: Writing) -> str:
 def _headline(run: RunView) -> str:
     started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.started_at))
     state = _STATES.get(run.state, f"exit code {run.exit_code}")
-    return f"Run {run.id}, {started}: {printable(' '.join(run.argv))} ({state})"
+    # Which of several doits it was says less than the room that its path takes.
+    words = [os.path.basename(word) if index == 0 else word for index, word in enumerate(run.argv)]
+    return f"Run {run.id}, {started}: {printable(' '.join(words))} ({state})"
 
 
 def _summary(run: RunView, wall_ns: int) -> RunSummary:

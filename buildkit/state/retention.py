@@ -78,13 +78,13 @@ def _leaving(connection: sqlite3.Connection, oldest: float, max_runs: int) -> li
 
 
 def _unmade_days(connection: sqlite3.Connection, today: int) -> list[int]:
-    """Return the days before `today` that have runs and no totals, and come after those that have."""
-    (made,) = connection.execute("SELECT coalesce(max(day), -1) FROM daily_runs").fetchone()
+    """Return the days before `today` that have runs and no totals, in ascending order."""
     days = connection.execute(
-        "SELECT DISTINCT CAST(started_at / ? AS INTEGER) FROM runs WHERE started_at >= ? AND started_at < ?",
-        [DAY_S, (made + 1) * DAY_S, today * DAY_S],
+        "SELECT DISTINCT CAST(started_at / ? AS INTEGER) FROM runs WHERE started_at < ?",
+        [DAY_S, today * DAY_S],
     )
-    return sorted(day for (day,) in days)
+    made = {day for (day,) in connection.execute("SELECT DISTINCT day FROM daily_runs")}
+    return sorted(day for (day,) in days if day not in made)
 
 
 def _make_day(connection: sqlite3.Connection, texts: Interned, day: int) -> None:

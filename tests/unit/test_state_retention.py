@@ -105,6 +105,14 @@ def test_totals_are_kept_a_year(maker):
     assert len(maker.history.days()) == 1
 
 
+def test_days_are_made_after_a_clock_was_in_the_future_too(maker):
+    maker.run(executed("a"), at=START + 100 * DAY)
+    retire(maker, START + 101 * DAY)
+    maker.run(executed("a"), at=START)
+    retire(maker, START + DAY)
+    assert [day.day for day in maker.history.days()] == [int(START // DAY), int(START // DAY) + 100]
+
+
 def test_a_clock_that_went_back_loses_nothing(maker):
     runs = [maker.run(executed("a"), at=START), maker.run(executed("a"), at=START - 10 * DAY)]
     assert retire(maker, START - 9 * DAY) == 0
