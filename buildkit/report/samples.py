@@ -19,6 +19,10 @@ from buildkit.state.schema import DECISION_CODES
 # Executions that are read at most: the runs beyond are in the totals alone. A second is all that a report
 # may take, and reading this many is a quarter of it.
 SAMPLE_LIMIT = 40_000
+# Where a run has thousands of tasks, so many runs are read all the same: fewer would show no trend. Unless
+# they are so large that it would take many seconds.
+LEAST_RUNS = 24
+HARD_LIMIT = 400_000
 
 _EXECUTED = DECISION_CODES[Decision.EXECUTED]
 _FAILED = DECISION_CODES[Decision.FAILED]
@@ -127,13 +131,16 @@ def read_samples(history: History, runs: Sequence[RunRecord], since_s: float) ->
 
 def _sampled_from(runs: Sequence[RunRecord]) -> int:
     """Return the id of the earliest run whose executions are read."""
-    left = SAMPLE_LIMIT
+    total, working = 0, 0
     first = runs[-1].id
     for run in reversed(runs):
         summary = run.summary
         if summary is not None:
-            left -= summary.executed + summary.restored + summary.failed + summary.upstream_failed
-        if left < 0 and run is not runs[-1]:
+            count = summary.executed + summary.restored + summary.failed + summary.upstream_failed
+            total += count
+            working += count > 0
+        most = SAMPLE_LIMIT if working > LEAST_RUNS else HARD_LIMIT
+        if total > most and run is not runs[-1]:
             break
         first = run.id
     return first

@@ -274,8 +274,19 @@ def test_an_unknown_pattern_is_an_error_with_a_guess(maker):
 
 def test_what_was_too_much_to_read_is_said(maker, monkeypatch):
     monkeypatch.setattr("buildkit.report.samples.SAMPLE_LIMIT", 5)
+    monkeypatch.setattr("buildkit.report.samples.LEAST_RUNS", 0)
     for _ in range(4):
         maker.run(executed("a"), executed("b"))
     data = report(maker)
     assert (data.window.complete, data.window.sampled_from, len(data.runs)) == (False, 3, 4)
     assert "runs 3 to 4" in data.notes[0]
+
+
+@pytest.mark.parametrize(("least", "most", "read"), [(3, 100, 3), (3, 4, 2), (1, 100, 2)])
+def test_of_large_runs_a_few_are_read_all_the_same(maker, monkeypatch, least, most, read):
+    monkeypatch.setattr("buildkit.report.samples.SAMPLE_LIMIT", 5)
+    monkeypatch.setattr("buildkit.report.samples.LEAST_RUNS", least)
+    monkeypatch.setattr("buildkit.report.samples.HARD_LIMIT", most)
+    for _ in range(6):
+        maker.run(executed("a"), executed("b"))
+    assert len(report(maker).trends[0].wall_ns) == read
