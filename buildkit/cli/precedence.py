@@ -24,7 +24,7 @@ OUR_SCRIPT = "buildkit"
 
 def without_ours(stock: Any) -> Any:
     """Return doit's own command for where buildkit stands aside: as if our commands were not there."""
-    mixin = _HelpWithoutOurs if stock.get_name() == "help" else OurNamesAllowed
+    mixin = _KnowsNotOurs if stock.get_name() in ("help", "tabcompletion") else OurNamesAllowed
     return type(stock.__name__, (mixin, stock), {"name": stock.get_name(), "__doc__": stock.__doc__})
 
 
@@ -39,11 +39,11 @@ class OurNamesAllowed:
         return super().execute(params, args)  # type: ignore[misc] # doit's command
 
 
-class _HelpWithoutOurs(OurNamesAllowed):
+class _KnowsNotOurs(OurNamesAllowed):
     cmds: dict[str, Any]
 
     def execute(self, params: Any, args: Any) -> Any:
-        """Show help; our names mean tasks."""
+        """Tell of doit's own commands only; our names mean tasks."""
         self.cmds = {name: command for name, command in self.cmds.items() if name not in OUR_COMMANDS}
         return super().execute(params, args)
 

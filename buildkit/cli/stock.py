@@ -13,6 +13,7 @@ from typing import Any
 
 from doit.cmd_info import Info as DoitInfo
 
+from buildkit.cli.output import print_result
 from buildkit.cli.precedence import OUR_COMMANDS, OUR_SCRIPT, OurNamesAllowed
 from buildkit.cli.tasks import TaskCommand
 from buildkit.core.errors import BuildkitError
@@ -96,7 +97,7 @@ def _help(stock: Any) -> Any:
             self._on_task = True
             failed = super().execute(params, args)
             if failed or not self._on_task:
-                print(command(cmds=self._cmds, **self.init_kwargs).help())
+                print_result(command(cmds=self._cmds, **self.init_kwargs).help())
             return 0
 
         def print_usage(self, cmds: Any) -> None:

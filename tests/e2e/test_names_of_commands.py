@@ -185,5 +185,6 @@ def test_switched_off_the_name_means_what_it_means_in_doit(twins: Twins, name: s
     assert twins.run("list", "-q", env=off).same(lambda result: result.stdout.split()) == sorted(
         ["make", name]
     )
-    assert twins.run("help", env=off).same(lambda result: result.stdout)
+    for command in ("help", "tabcompletion"):
+        assert twins.run(command, env=off).same(lambda result: result.stdout)
     assert twins.run("help", name, env=off).shows("write the report")
