@@ -11,17 +11,22 @@ from itertools import pairwise
 
 # (log odds over the bar, log odds of being right)
 KNOTS = (
-    (-30.0, -5.5),
-    (-16.0, -4.3),
-    (-8.0, -2.7),
-    (-5.0, -2.0),
-    (-3.0, -1.0),
-    (0.0, 0.7),
-    (3.0, 2.6),
-    (6.0, 4.6),
-    (10.0, 6.0),
+    (-30.0, -6.0),
+    (-20.0, -4.6),
+    (-10.0, -3.3),
+    (-6.0, -2.9),
+    (-4.5, -2.5),
+    (-3.5, -1.9),
+    (-2.5, -0.8),
+    (-1.5, -0.2),
+    (-0.5, 0.4),
+    (0.5, 1.3),
+    (1.5, 2.3),
+    (3.0, 3.1),
+    (5.0, 4.3),
+    (7.0, 5.5),
+    (12.0, 6.9),
 )
-PER_RUN = 0.14  # log odds over the bar that each further run of an alarm counts for
 HIGHEST = 0.999
 LOWEST = round(1 / (1 + math.exp(-KNOTS[0][1])), 4)  # of a run that does not stand out at all
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from buildkit.report.regressions import drift
 from buildkit.report.regressions.baseline import Baseline, best_share, fit_baseline
-from buildkit.report.regressions.calibration import PER_RUN, probability
+from buildkit.report.regressions.calibration import probability
 from buildkit.report.regressions.evidence import Evidence, quantile, seen_before, weigh
 from buildkit.report.regressions.resolution import Resolution
 from buildkit.report.regressions.series import Run, State, Verdict
@@ -20,7 +20,7 @@ from buildkit.report.regressions.strata import ENOUGH, Sample, context_of, media
 
 # An alarm is taken for confirmed after so many slower runs, if it is as sure as this.
 CONFIRMED_RUNS, CONFIRMED_CONFIDENCE = 8, 0.95
-DRIFT_MARGIN = 3.0  # what an alarm for slow drift counts for, in log odds over the bar
+DRIFT_MARGIN = 2.0  # what an alarm for slow drift counts for, in log odds over the bar
 
 
 class Detector:
@@ -142,15 +142,18 @@ class Detector:
             up.runs if doubtful else 0,
         )
 
-    def _margin(self, window: list[Sample], baseline: Baseline) -> tuple[float, Evidence, Baseline]:
+    def _margin(
+        self, window: list[Sample], baseline: Baseline, sloth: float | None = None
+    ) -> tuple[float, Evidence, Baseline]:
         """Return by how much the log odds of a rise pass the bar, the evidence, and its baseline."""
         settings = self.settings
+        sloth = settings.sloth if sloth is None else sloth
         residuals = [baseline.residual(s) for s in window]
         up = self._weigh(residuals, baseline, baseline.error_for(window), 1)
         bar = (
             settings.alarm
             + settings.haste * max(0, 5 - up.runs)
-            + settings.sloth * max(0, up.runs - 6)
+            + sloth * max(0, up.runs - 6)
             + settings.youth
             * max(0.0, math.log(settings.level_runs / max(self._at_level, len(self._history) / 2)))
         )
@@ -226,7 +229,7 @@ class Detector:
     def _alarm(self, i: int, wall: Baseline) -> Verdict:
         slower = self._slower()
         self._size = self._measure(slower, wall)
-        confidence = probability(self._margin_now + PER_RUN * self._alarmed)
+        confidence = probability(self._margin_now)
         sure = len(slower) >= CONFIRMED_RUNS and confidence >= CONFIRMED_CONFIDENCE
         return Verdict(
             i,
@@ -261,7 +264,9 @@ class Detector:
         if self._rose_again(slower, baseline, wall):
             return self._alarm(i, self._fitted())
         if len(slower) <= settings.window:
-            self._margin_now = max(self._margin_now, self._margin(slower, baseline)[0])
+            self._margin_now = self._margin(slower, baseline, sloth=0.0)[0]
+            if self._margin_now < settings.give_up:
+                return self._retract(i, 0)
         verdict = self._alarm(i, wall)
         self._alarmed += 1
         if self._alarmed >= settings.hold:

@@ -31,6 +31,7 @@ class Settings:
     cpu_veto: float = 0.3  # of the shift of wall time that CPU time must show on a busier machine
     drop_alarm: float = 6.0  # log posterior odds for an improvement
     again: float = 4.0  # log posterior odds for a further rise during an alarm
+    give_up: float = -4.0  # log odds under the bar at which an alarm is taken back
     hold: int = 25  # slower runs after which the new level is the known one
     drop_runs: int = 6  # faster runs before an improvement is believed
 
