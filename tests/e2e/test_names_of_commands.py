@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from buildkit.cli.precedence import OUR_COMMANDS
 
-from .harness import Project, Twins
+from .harness import EPILOGUE, Project, Twins
 
 PLAIN = """
     def task_make():
@@ -188,3 +189,50 @@ def test_switched_off_the_name_means_what_it_means_in_doit(twins: Twins, name: s
     for command in ("help", "tabcompletion"):
         assert twins.run(command, env=off).same(lambda result: result.stdout)
     assert twins.run("help", name, env=off).shows("write the report")
+
+
+PROGRAM = """
+    import sys
+    from doit.cmd_base import Command, ModuleTaskLoader
+    from doit.doit_cmd import DoitMain
+
+    class Hello(Command):
+        doc_purpose = 'say hello'
+
+        def execute(self, opt_values, pos_args):
+            print('hello')
+
+    class Own(DoitMain):
+        DOIT_CMDS = [*DoitMain.DOIT_CMDS, Hello]
+
+    def task_report():
+        return {'actions': ['say report']}
+
+    def task_graph():
+        return {'actions': ['say graph'], 'task_dep': ['report']}
+
+    if __name__ == '__main__':
+        sys.exit(Own(ModuleTaskLoader(dict(globals()))).run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ran"),
+    [
+        (["report"], ["report"]),
+        (["graph"], ["report", "graph"]),
+        (["run", "graph"], ["report", "graph"]),
+        ([], ["report", "graph"]),
+        (["list", "-q"], []),
+        (["hello"], []),
+        (["cache"], []),
+    ],
+    ids=" ".join,
+)
+def test_a_program_with_commands_of_its_own_has_none_of_ours(
+    twins: Twins, arguments: list[str], ran: list[str]
+):
+    twins.write("own.py", textwrap.dedent(PROGRAM) + EPILOGUE)
+    pair = twins.script("own.py", *arguments)
+    assert pair.ran == ran
+    pair.same(lambda result: (result.stdout, result.stderr))
