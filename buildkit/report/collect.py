@@ -106,8 +106,8 @@ def _with_regressions(data: ReportData, history: History, samples: Samples, quer
         )
     if trends.not_judged:
         notes.append(
-            f"{plural(trends.not_judged, 'series', 'series')} moved and could not be judged in the time of a "
-            "report; --fail-on regression judges them all"
+            f"{plural(trends.not_judged, 'series', 'series')} of times and sizes stand out less than those "
+            "that were judged, and were left; --fail-on regression judges them all"
         )
     return replace(data, regressions=trends.regressions, notes=tuple(notes))
 

@@ -128,7 +128,7 @@ def test_a_report_without_a_gate_judges_what_stands_out_most_and_counts_the_rest
         maker.run(executed("a", wall_s * (1.3 if index >= 30 else 1)), executed("b", wall_s * factor))
     quick = collect(maker.history, Query(), now=maker.at)
     assert [one.task for one in quick.regressions] == ["b"]
-    assert "1 series moved" in quick.notes[0]
+    assert "1 series of times" in quick.notes[0]
     thorough = collect(maker.history, Query(thorough=True), now=maker.at)
     assert {one.task for one in thorough.regressions} == {"a", "b"}
     assert thorough.notes == ()
