@@ -6,7 +6,6 @@ What belongs here: doit's options, and the way from them to a session.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from contextlib import nullcontext, suppress
 from typing import Any
@@ -22,7 +21,7 @@ from doit.task import Stream
 
 from buildkit.cli.fast import fast_start_wanted
 from buildkit.cli.invocation import plain_arguments
-from buildkit.cli.tasks import TaskCommand, action_expansion, end_what_was_left, tell_wait
+from buildkit.cli.tasks import UNREAD, TaskCommand, action_expansion, end_what_was_left, tell_wait
 from buildkit.core.errors import StateError
 from buildkit.core.plan import Plan
 from buildkit.engine.machine import Machine, parse_width
@@ -40,8 +39,6 @@ from buildkit.frontend.workspace import Workspace, project_root, warn_on_stderr
 from buildkit.observe.options import ObserveOptions
 from buildkit.state.lock import ProjectLock
 from buildkit.state.traces import TraceStore
-
-UNREAD = 128 + signal.SIGPIPE  # the exit code of a run whose output nobody reads any more
 
 opt_num_process = {
     **cmd_run.opt_num_process,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from typing import Any
 
@@ -23,6 +24,8 @@ from buildkit.frontend.dependency import BuildkitDependency
 from buildkit.frontend.inspect import Inspector
 from buildkit.frontend.workspace import Workspace, project_root, warn_on_stderr
 from buildkit.state.lock import Holder, ProjectLock
+
+UNREAD = 128 + signal.SIGPIPE  # the exit code of a run whose output nobody reads any more
 
 _LEFTOVERS_GRACE_S = 2.0
 
@@ -120,6 +123,11 @@ class TaskCommand:
             ) from error
         except (InvalidCommand, CmdParseError):
             raise
+        except BrokenPipeError:
+            from buildkit.cli.output import discard_output
+
+            discard_output()  # `| head` has seen enough
+            return UNREAD
         except KeyboardInterrupt:
             sys.stderr.write("interrupted\n")
             return int(ExitCode.INTERRUPTED)
