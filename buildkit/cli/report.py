@@ -67,7 +67,7 @@ _OPTIONS = (
         "metavar": "N",
         "help": f"show at most N tasks (tables: {_ROWS} unless said; --json and --csv: all)",
     },
-    {"name": "all", "long": "all", "type": bool, "default": False, "help": "show all tasks and stages"},
+    {"name": "all", "long": "all", "type": bool, "default": False, "help": "show all rows of all tables"},
     {
         "name": "sort",
         "long": "sort",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from buildkit.core.humanize import change, duration, listed, plural, printable, size
 from buildkit.report.data import (
@@ -28,7 +28,7 @@ from buildkit.report.tables import SIMPLE, Column, render
 _SPARKS = "▁▂▃▄▅▆▇█"
 _POINTS = 20  # of a sparkline, and the least that say anything
 _LEAST_POINTS = 3
-_STAGES = 12
+_ROWS = 12  # of a section, unless everything is asked for
 _COMMIT_DIGITS = 10
 _PATH_ENDS = 3  # tasks of a critical path that are named at either end
 _SAID_NS = 1_000_000  # smaller savings are noise
@@ -68,7 +68,7 @@ def sections_of(data: ReportData, *, everything: bool) -> list[Section]:
     """Return the sections that have something to say; `everything` leaves no row out."""
     made = (
         _regressions(data),
-        _stages(data, None if everything else _STAGES),
+        _stages(data),
         _efficiency(data),
         _bottlenecks(data),
         _slas(data, everything),
@@ -78,7 +78,16 @@ def sections_of(data: ReportData, *, everything: bool) -> list[Section]:
         _advice(data),
         Section("Notes", lines=data.notes) if data.notes else None,
     )
-    return [section for section in made if section is not None]
+    sections = [section for section in made if section is not None]
+    return sections if everything else [_shortened(section) for section in sections]
+
+
+def _shortened(section: Section) -> Section:
+    hidden = len(section.rows) - _ROWS
+    if hidden <= 0:
+        return section
+    note = f"{hidden:,} more; --all shows {'it' if hidden == 1 else 'them'}"
+    return replace(section, rows=section.rows[:_ROWS], lines=(*section.lines, note))
 
 
 def sparkline(points: Sequence[int]) -> str:
@@ -92,7 +101,7 @@ def sparkline(points: Sequence[int]) -> str:
     return "".join(_SPARKS[round((point - low) / span * (len(_SPARKS) - 1))] for point in shown)
 
 
-def _stages(data: ReportData, limit: int | None) -> Section | None:
+def _stages(data: ReportData) -> Section | None:
     if not data.stages:
         return None
     columns = (
@@ -118,11 +127,7 @@ def _stages(data: ReportData, limit: int | None) -> Section | None:
             "" if stage.change is None else change(stage.change),
         ]
 
-    shown = data.stages[:limit]
-    lines = []
-    if len(shown) < len(data.stages):
-        lines.append(f"{plural(len(data.stages) - len(shown), 'more stage')}; --all shows all")
-    return Section("Stages, by time", columns, [cells(stage) for stage in shown], lines)
+    return Section("Stages, by time", columns, [cells(stage) for stage in data.stages])
 
 
 def _efficiency(data: ReportData) -> Section | None:

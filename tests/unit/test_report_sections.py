@@ -49,6 +49,17 @@ def test_every_section_is_there(full):
     ]
 
 
+def test_long_tables_are_shortened_unless_everything_is_asked_for(maker):
+    maker.run(*(executed(f"t{number}", 1 + number / 100, sla_s=0.1) for number in range(30)))
+    data = collect(maker.history, Query())
+    for section in sections_of(data, everything=False):
+        assert len(section.rows) <= 12
+    slas = next(one for one in sections_of(data, everything=False) if "SLA" in one.title)
+    assert slas.lines[-1] == "18 more; --all shows them"
+    slas = next(one for one in sections_of(data, everything=True) if "SLA" in one.title)
+    assert len(slas.rows) == 30
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
 def test_the_report_fits_the_terminal(full, width):
     lines = text_of(full, Writing(width=width)).splitlines()
