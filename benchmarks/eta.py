@@ -254,9 +254,9 @@ def task_work():
     for n in range({tasks}):
         seconds = 0.08 * R.lognormvariate(0, 0.9)
         busy = R.random() < 0.5
-        code = (f"import time; t=time.process_time()\\nwhile time.process_time()-t<{{seconds}}: pass" if busy
-                else f"import time; time.sleep({{seconds}})")
-        yield {{'name': f'{{n:03}}', 'actions': [['python3', '-S', '-c', code]],
+        code = f"import time; t=time.process_time()\\nwhile time.process_time()-t<{{seconds}}: pass"
+        action = ['python3', '-S', '-c', code] if busy else ['sleep', str(seconds)]
+        yield {{'name': f'{{n:03}}', 'actions': [action],
                'task_dep': [f'work:{{n-20:03}}'] if n >= 20 and n % 3 else []}}
 """
 

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from buildkit.core.plan import Task, TaskKind
 from buildkit.engine.loop import EventLoop
 from buildkit.engine.scheduler import Scheduler
 from buildkit.frontend.ci import ci_service
 from buildkit.frontend.folding import Folding, GitHubFolding, GitLabFolding
-from buildkit.frontend.screen import Screen, terminal_reflows
 from buildkit.observe.context import RunContext
 from buildkit.observe.executions import Executions
 from buildkit.observe.files import AppendedFile, ReplacedFile
@@ -25,6 +25,9 @@ from buildkit.observe.observer import Observer
 from buildkit.observe.options import OBSERVING_VARIABLES, ObserveOptions
 from buildkit.observe.progress import Progress
 from buildkit.observe.status import StatusFile
+
+if TYPE_CHECKING:
+    from buildkit.frontend.screen import Screen
 
 
 class ConsoleMode(Enum):
@@ -109,6 +112,8 @@ class Observing:
         self._otel = _wants_spans(options, environ)
         self.screen: Screen | None = None
         if mode is ConsoleMode.LIVE:
+            from buildkit.frontend.screen import Screen, terminal_reflows  # only where there is a terminal
+
             self.screen = Screen(2, reflows=terminal_reflows(environ))
             self.screen.install()
 
