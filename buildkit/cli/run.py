@@ -350,7 +350,7 @@ def _tell_targets(totals: RunTotals) -> None:
     from buildkit.report.sections import sla_section
     from buildkit.report.targets import rows_of_run
 
-    section = sla_section(rows_of_run(totals.targeted), history=False)
+    section = sla_section(rows_of_run(totals.targeted), history=False).shortened("doit report --all")
     sys.stderr.write(f"\n{section.text(terminal_width())}\n")
 
 

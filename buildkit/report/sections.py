@@ -43,6 +43,14 @@ class Section:
     rows: Sequence[Sequence[str]] = ()
     lines: Sequence[str] = field(default=())  # after the table
 
+    def shortened(self, who_shows_all: str) -> Section:
+        """Return the section with a screenful of rows at most, and a line that says what is missing."""
+        hidden = len(self.rows) - _ROWS
+        if hidden <= 0:
+            return self
+        note = f"{hidden:,} more; {who_shows_all} shows {'it' if hidden == 1 else 'them'}"
+        return replace(self, rows=self.rows[:_ROWS], lines=(*self.lines, note))
+
     def text(self, width: int | None, table_format: str = SIMPLE, *, markdown: bool = False) -> str:
         """Return the section with its title."""
         title = self.title if self.rows else f"{self.title}:"
@@ -79,15 +87,7 @@ def sections_of(data: ReportData, *, everything: bool) -> list[Section]:
         Section("Notes", lines=data.notes) if data.notes else None,
     )
     sections = [section for section in made if section is not None]
-    return sections if everything else [_shortened(section) for section in sections]
-
-
-def _shortened(section: Section) -> Section:
-    hidden = len(section.rows) - _ROWS
-    if hidden <= 0:
-        return section
-    note = f"{hidden:,} more; --all shows {'it' if hidden == 1 else 'them'}"
-    return replace(section, rows=section.rows[:_ROWS], lines=(*section.lines, note))
+    return sections if everything else [section.shortened("--all") for section in sections]
 
 
 def sparkline(points: Sequence[int]) -> str:
