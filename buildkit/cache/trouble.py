@@ -33,23 +33,23 @@ class Trouble:
         self.told = False
         self.storing = True  # whether blobs and results may still be written
         self.reading = True  # whether the index can be asked
-        self.problem = ""  # the last one, as it was told or would have been
+        self.problem = ""  # the last one, without what it means for a build
 
     def writing_failed(self, error: OSError) -> None:
         """Take note that a blob could not be written."""
         if error.errno in _LASTING:
             self.storing = False
-        self._tell(f"cannot be written: {error.strerror or error}; results of this run may not be cached")
+        self._tell(f"cannot be written: {error.strerror or error}", "results of this run may not be cached")
 
     def reading_failed(self, error: BaseException) -> None:
         """Take note that something that is there could not be read."""
-        self._tell(f"cannot be read: {error}; tasks run instead of being restored")
+        self._tell(f"cannot be read: {error}", "tasks run instead of being restored")
 
     def index_failed(self, error: Exception, *, reading: bool) -> None:
         """Take note that the index could not be written, or (`reading` false) not even asked."""
         self.storing = False
         self.reading = self.reading and reading
-        self._tell(f"has an index that cannot be used: {error}; results of this run may not be cached")
+        self._tell(f"has an index that cannot be used: {error}", "results of this run may not be cached")
 
     def unusable(self, problem: str) -> None:
         """Leave the whole cache alone in this run."""
@@ -58,10 +58,11 @@ class Trouble:
 
     def rebuilt(self, set_aside: str) -> None:
         """Take note that the index was damaged and has been replaced by an empty one."""
-        self._tell(f"had a damaged index; it was set aside as {set_aside} and rebuilt empty")
+        self._tell("had a damaged index", f"it was set aside as {set_aside} and rebuilt empty")
 
-    def _tell(self, problem: str) -> None:
+    def _tell(self, problem: str, consequence: str = "") -> None:
         self.problem = problem
+        problem += f"; {consequence}" if consequence else ""
         if not self.told:
             self.told = True
             self._warn(f"the cache in {self._directory} {problem}")

@@ -137,6 +137,8 @@ class Cache(OptionsAnywhere, Command):  # type: ignore[misc] # doit has no types
 
 def _answer(request: Request, settings: Settings, directory: str) -> str:
     """Do what is asked for; StateError where the cache cannot be used."""
+    if os.path.exists(directory) and not os.path.isdir(directory):
+        raise UsageError(f"the cache directory {directory} is not a directory.")
     warnings: list[str] = []
     cache = LocalCache.open(directory, warn=warnings.append)
     try:

@@ -182,6 +182,20 @@ def test_a_mistake_is_one_message_and_creates_nothing(project: Project, argument
     assert not project.cache.exists()
 
 
+@pytest.mark.parametrize("command", ["stats", "gc", "verify", "clear"])
+def test_a_cache_that_cannot_be_used_is_not_called_empty(made: Project, command: str):
+    there = {"BUILDKIT_CACHE_DIR": str(made.root / "in")}
+    assert "is not a directory" in made.run("cache", command, env=there, check=3).stderr
+    assert made.read("in") == "x" * 2000
+    made.cache.chmod(0o777)
+    error = made.run("cache", command, check=3).stderr
+    made.cache.chmod(0o700)
+    assert error == (
+        "ERROR: the cache in <base>/cache is not used: "
+        "everybody may write to it (chmod o-w would make it usable).\n"
+    )
+
+
 def test_a_wrong_setting_is_named(project: Project):
     project.dodo(TASKS)
     project.write("pyproject.toml", "[tool.buildkit]\ncache_max_sise = 1\n")
