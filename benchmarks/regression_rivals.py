@@ -1,7 +1,7 @@
 """What the detector is compared with: simple rules in common use, and Apache Otava where it is installed.
 
-Each rival is a function from the durations of the judged runs, oldest first, to one alarm per run; like the detector
-it sees no later run. None of them knows workers or load: that is how they are used.
+Each rival is a function from the durations of the judged runs, oldest first, to one alarm per run; like the
+detector it sees no later run. None of them knows workers or load: that is how they are used.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _rank_test(late: Sequence[float], early: Sequence[float]) -> float:
 
 
 def cusum(values: Sequence[float]) -> list[bool]:
-    """Alarm by Page's one-sided CUSUM (1954) with k = 0.5 and h = 5 standard deviations of the runs so far."""
+    """Alarm by Page's one-sided CUSUM (1954), k = 0.5 and h = 5 standard deviations of the runs so far."""
     out, total, start = [], 0.0, 0
     for k, v in enumerate(values):
         past = values[start:k]
@@ -76,7 +76,7 @@ def cusum(values: Sequence[float]) -> list[bool]:
 
 
 def otava() -> Rival | None:
-    """Return Apache Otava with its default settings, asked anew after each run; None if it is not installed."""
+    """Return Apache Otava with its defaults, asked anew after each run; None if it is not installed."""
     try:
         from otava.analysis import compute_change_points
     except ImportError:
@@ -100,9 +100,9 @@ def otava() -> Rival | None:
 
 
 RIVALS: dict[str, Rival] = {
-    "mean × 1.5": mean_times,
-    "mean + 3σ": three_sigma,
+    "mean x 1.5": mean_times,
+    "mean + 3 sigma": three_sigma,
     "MAD z > 3.5": mad_score,
-    "Mann–Whitney": mann_whitney,
+    "Mann-Whitney": mann_whitney,
     "CUSUM": cusum,
 }

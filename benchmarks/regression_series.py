@@ -133,6 +133,61 @@ def _moving_average(rng: random.Random, n: int) -> list[float]:
     return [sum(raw[k : k + width]) / math.sqrt(width) for k in range(n)]
 
 
+def _day(rng: random.Random, n: int) -> list[float]:
+    """Shared runners: log-normal, slower in office hours, with bursts of outliers that share their cause."""
+    s, size, rate = draw_scale(rng) * 0.6, rng.uniform(0.02, 0.15), rng.uniform(0.005, 0.015)
+    hour, left, burst, out = rng.uniform(0, 24), 0, 0.0, []
+    for _ in range(n):
+        hour += rng.expovariate(1 / 2.5)
+        if left == 0 and rng.random() < rate:
+            left, burst = rng.choice((1, 1, 2, 3)), rng.uniform(0.3, 1.0)
+        busy = max(0.0, math.cos((hour - 14) * math.pi / 12))
+        out.append(rng.gauss(0, s) + size * busy + (burst * rng.random() if left else 0.0))
+        left = max(0, left - 1)
+    return out
+
+
+def _alternating(rng: random.Random, n: int) -> list[float]:
+    """Two machines without a name that take turns, not always."""
+    s, gap, loyal = draw_scale(rng) * 0.5, rng.uniform(0.1, 0.5), rng.uniform(0.1, 0.4)
+    slow, out = False, []
+    for _ in range(n):
+        slow = slow if rng.random() < loyal else not slow
+        out.append(rng.gauss(0, s) + (gap if slow else 0.0))
+    return out
+
+
+def _busy_hours(rng: random.Random, n: int) -> list[float]:
+    """Neighbours come and go, unknown to the scheduler: more time, and more scatter, while they are there."""
+    s, slope, leave, beside, out = draw_scale(rng) * 0.5, rng.uniform(0.05, 0.2), rng.uniform(0.2, 0.6), 0, []
+    for _ in range(n):
+        if rng.random() < leave:
+            beside = rng.choice((0, 0, 0, 1, 2))
+        out.append(rng.gauss(0, s * (1 + beside)) + math.log1p(slope * beside * rng.uniform(0.6, 1.2)))
+    return out
+
+
+def _cauchy(rng: random.Random, n: int) -> list[float]:
+    """Tails as heavy as they get: Student t with one to two degrees of freedom, cut off at a factor of 20."""
+    s, dof = draw_scale(rng) * 0.4, rng.uniform(1, 2)
+    return [
+        max(-1.0, min(3.0, rng.gauss(0, s) / math.sqrt(rng.gammavariate(dof / 2, 2 / dof)))) for _ in range(n)
+    ]
+
+
+def _long_memory(rng: random.Random, n: int) -> list[float]:
+    """Correlation at several scales at once, as of caches and of disks that fill."""
+    s, parts = draw_scale(rng), [(0.0, 0.6), (rng.uniform(0.3, 0.6), 0.6), (rng.uniform(0.7, 0.9), 0.5)]
+    values, out = [0.0] * len(parts), []
+    for _ in range(n):
+        values = [
+            phi * value + rng.gauss(0, s * share * math.sqrt(1 - phi * phi))
+            for value, (phi, share) in zip(values, parts, strict=True)
+        ]
+        out.append(sum(values))
+    return out
+
+
 NOISES: dict[str, Noise] = {
     "lognormal": _lognormal,
     "student": _student,
@@ -150,9 +205,16 @@ UNSEEN_NOISES: dict[str, Noise] = {
     "volatile": _volatile,
     "bursts": _bursts,
     "moving-average": _moving_average,
+    "day": _day,
+    "alternating": _alternating,
+    "busy-hours": _busy_hours,
+    "cauchy": _cauchy,
+    "long-memory": _long_memory,
+    "short-ticks": _weibull,
 }
 # What the scheduler knows about each run, beside plain noise.
 CONTEXTS = ("quantised", "pool", "pool-shift", "new-worker", "load-mix", "load-shift", "jobs-mix")
+QUANTISED = ("quantised", "short-ticks")  # measured in ticks of 10 ms
 FAMILIES = (*NOISES, *CONTEXTS)
 UNSEEN = tuple(UNSEEN_NOISES)
 
@@ -197,7 +259,7 @@ def make(name: str, family: str, event: str, rng: random.Random, factor: float =
     """Return one series of `family` with `event` injected into it."""
     n = rng.randint(80, 220)
     level = math.exp(rng.uniform(math.log(0.05), math.log(300)))
-    if family == "quantised":
+    if family in QUANTISED:
         level = rng.uniform(0.02, 0.4)
     noise_of = {**NOISES, **UNSEEN_NOISES}.get(family) or rng.choice(list(NOISES.values())[:4])
     noise = noise_of(rng, n)
@@ -224,7 +286,7 @@ def make(name: str, family: str, event: str, rng: random.Random, factor: float =
             )
         )
         wall, cpu = (
-            (round(wall, 2), round(cpu, 2)) if family == "quantised" else (round(wall, 4), round(cpu, 4))
+            (round(wall, 2), round(cpu, 2)) if family in QUANTISED else (round(wall, 4), round(cpu, 4))
         )
         t += rng.expovariate(1 / 7200)
         hit, ok = rng.random() < hits, rng.random() >= fails

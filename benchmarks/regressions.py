@@ -3,7 +3,8 @@
     python benchmarks/regressions.py                      # families seen in development, fresh seed
     python benchmarks/regressions.py --unseen             # families that were kept out of development
     python benchmarks/regressions.py --recorded FILE      # JSON: a list of lists of durations, believed clean
-    python benchmarks/regressions.py --calibration        # of alarms with confidence c, how many are true?
+    python benchmarks/regressions.py --calibration        # of runs with confidence c, how many are slower?
+    python benchmarks/regressions.py --speed              # per verdict, per report, and of a very long series
 
 Standard library only; Apache Otava is in the table if it can be imported (`pip install apache-otava`).
 """
@@ -19,18 +20,22 @@ import random
 import statistics
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 sys.path[:0] = [os.path.dirname(__file__), os.path.join(os.path.dirname(__file__), "..")]
 
-from regression_rivals import RIVALS, Rival, otava
-from regression_series import FAMILIES, UNSEEN, Labelled, from_timings, mix
+# The scripts beside this one, and the checkout above it, are on the path only now.
+from regression_rivals import RIVALS, Rival, otava  # noqa: E402
+from regression_series import FAMILIES, UNSEEN, Labelled, from_timings, mix  # noqa: E402
 
-from buildkit.report.regressions import Run, judge
+from buildkit.report.regressions import Detector, Run, judge, judge_latest  # noqa: E402
 
 STEPS = (0.1, 0.2, 0.5, 1.0)
 HELD_OUT_SEED = 90_001  # not looked at while the detector was developed
+TOLD = 25  # runs after the onset for which the old level is what a run is compared with
 SOON = 5  # judged runs after the onset within which a step counts as found
 
 
@@ -56,9 +61,8 @@ class Score:
     delays: list[int] = field(default_factory=list)
     first_errors: list[float] = field(default_factory=list)
     last_errors: list[float] = field(default_factory=list)
-    starts: list[tuple[float, bool]] = field(
-        default_factory=list
-    )  # confidence of an episode's first alarm, true?
+    starts: list[tuple[float, bool]] = field(default_factory=list)  # confidence of first alarms, true?
+    said: list[tuple[float, bool]] = field(default_factory=list)  # confidence of a run, slower?
     by_family: dict[str, list[int]] = field(default_factory=dict)  # false episodes, clean runs
 
     def add(self, item: Labelled, alarms: Sequence[Alarm]) -> None:
@@ -72,6 +76,8 @@ class Score:
             self.clean += clean
             family[1] += clean
             after += not clean
+            if alarm.confidence > 0 and item.event != "drift" and after <= TOLD:
+                self.said.append((alarm.confidence, not clean))
             if alarm.regressed and not before:
                 if clean:
                     self.false += 1
@@ -97,7 +103,7 @@ class Score:
     def share(self, label: str) -> str:
         """Return the share of steps of one size that were found soon."""
         hits = self.steps.get(label)
-        return f"{sum(hits) / len(hits):.2f}" if hits else "–"
+        return f"{sum(hits) / len(hits):.2f}" if hits else "-"
 
 
 def judged(item: Labelled) -> list[Run]:
@@ -115,7 +121,7 @@ def ours(item: Labelled) -> list[Alarm]:
 
 
 def rival_of(rule: Rival) -> Callable[[Labelled], list[Alarm]]:
-    """Return a rule as a detector; its effect is the ratio of the medians of the last 5 and the 30 before."""
+    """Return a rule as a detector; its effect is the ratio of medians, of the last 5 and the 30 before."""
 
     def detect(item: Labelled) -> list[Alarm]:
         runs = judged(item)
@@ -162,9 +168,8 @@ def print_table(series: Sequence[Labelled]) -> None:
     apache = otava()
     if apache:
         rules["Apache Otava"] = rival_of(apache)
-    print(
-        "| detector | precision | false / 1,000 | +10% | +20% | +50% | +100% | drift | back up | delay | effect | ms |"
-    )
+    columns = ("precision", "false / 1,000", "+10%", "+20%", "+50%", "+100%", "drift", "back up", "delay")
+    print(f"| detector | {' | '.join(columns)} | effect | ms |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, detect in rules.items():
         s = score(series, detect)
@@ -175,10 +180,10 @@ def print_table(series: Sequence[Labelled]) -> None:
             *(s.share(f"+{step:.0%}") for step in STEPS),
             s.share("drift"),
             s.share("return"),
-            f"{statistics.median(s.delays):.0f}" if s.delays else "–",
+            f"{statistics.median(s.delays):.0f}" if s.delays else "-",
             f"{statistics.median(s.first_errors):.1%} / {statistics.median(s.last_errors):.1%}"
             if s.first_errors
-            else "–",
+            else "-",
             f"{1000 * s.seconds / max(1, s.verdicts):.3f}",
         ]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
@@ -190,23 +195,59 @@ def print_families(series: Sequence[Labelled]) -> None:
     """Print the detector's false alarms per family."""
     s = score(series, ours)
     for name, (false, clean) in sorted(s.by_family.items()):
-        print(
-            f"{name:16s} {false:4d} false in {clean:7d} clean runs: {1000 * false / max(1, clean):.2f} per 1,000"
-        )
+        rate = 1000 * false / max(1, clean)
+        print(f"{name:16s} {false:4d} false in {clean:7d} clean runs: {rate:.2f} per 1,000")
 
 
 def print_calibration(series: Sequence[Labelled], runs_per_regression: float) -> None:
-    """Print how often alarms of a confidence are true, weighted to a base rate of regressions."""
+    """Print how often runs of a confidence are slower, weighted to a base rate of regressions."""
     s = score(series, ours)
-    true = sum(1 for _, right in s.starts if right)
-    weight = runs_per_regression * sum(len(h) for h in s.steps.values()) / max(1, s.clean)
-    print(f"{true} true and {s.false} false alarms; false ones weighted {weight:.2f}")
-    for low, high in ((0.0, 0.8), (0.8, 0.9), (0.9, 0.95), (0.95, 0.98), (0.98, 1.01)):
-        part = [(c, right) for c, right in s.starts if low <= c < high]
-        mass = math.fsum(1.0 if right else weight for _, right in part)
+    regressions = sum(len(hits) for label, hits in s.steps.items() if label != "drift")
+    weight = runs_per_regression * regressions / max(1, sum(not slower for _, slower in s.said))
+    print(f"{len(s.said)} runs, {regressions} regressions; a clean run counts {weight:.2f} times\n")
+    print("| said | true | runs |\n| --- | --- | --- |")
+    edges = (0.0, 0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.995, 1.01)
+    for low, high in pairwise(edges):
+        part = [(c, 1.0 if slower else weight, slower) for c, slower in s.said if low <= c < high]
         if part:
-            said = math.fsum(c * (1.0 if right else weight) for c, right in part) / mass
-            print(f"said {said:.3f}, true {sum(right for _, right in part) / mass:.3f} ({len(part)} alarms)")
+            mass = math.fsum(w for _, w, _ in part)
+            said = math.fsum(c * w for c, w, _ in part) / mass
+            print(f"| {said:.3f} | {sum(slower for *_, slower in part) / mass:.3f} | {len(part)} |")
+
+
+def print_speed() -> None:
+    """Print what verdicts cost: one by one, the latest alone, and in a series of 10,000 runs."""
+    rng = random.Random(1)
+    plain = [[Run(i, rng.lognormvariate(0, 0.1)) for i in range(200)] for _ in range(100)]
+    full = [
+        [
+            Run(i, rng.lognormvariate(0, 0.1), rng.lognormvariate(0, 0.05), worker=rng.choice("ab"))
+            for i in range(200)
+        ]
+        for _ in range(20)
+    ]
+    stepped = [
+        [Run(r.i, r.wall * (1.4 if r.i >= 190 else 1.0)) for r in runs] if k % 50 == 0 else runs
+        for k, runs in enumerate(plain * 10)
+    ]
+    for name, many in (("wall alone", plain[:20]), ("wall, CPU and two workers", full)):
+        start = time.process_time()
+        for runs in many:
+            judge(runs)
+        spent = time.process_time() - start
+        print(f"{1000 * spent / sum(map(len, many)):.2f} ms per verdict: {name}")
+    start = time.process_time()
+    alarms = sum(bool(verdict and verdict.regressed) for verdict in map(judge_latest, stepped))
+    print(f"{time.process_time() - start:.2f} s for 1,000 tasks x 200 runs, {alarms} regressed")
+    tracemalloc.start()
+    detector = Detector()
+    for i in range(2000):
+        detector.update(Run(i, rng.lognormvariate(0, 0.1)))
+    early = tracemalloc.get_traced_memory()[0]
+    for i in range(2000, 10_000):
+        detector.update(Run(i, rng.lognormvariate(0, 0.1)))
+    late = tracemalloc.get_traced_memory()[0]
+    print(f"{early / 1024:.0f} KiB kept after 2,000 runs of a series, {late / 1024:.0f} KiB after 10,000")
 
 
 def main() -> None:
@@ -221,17 +262,20 @@ def main() -> None:
     parser.add_argument("--unseen", action="store_true", help="noise families kept out of development")
     parser.add_argument("--recorded", metavar="FILE", help="JSON list of lists of durations")
     parser.add_argument("--calibration", action="store_true")
+    parser.add_argument("--speed", action="store_true")
     parser.add_argument("--by-family", action="store_true")
     parser.add_argument("--runs-per-regression", type=float, default=250.0)
     options = parser.parse_args()
+    if options.speed:
+        print_speed()
+        return
     if options.recorded:
         series = recorded(options.recorded, options.seed)
     else:
         families = UNSEEN if options.unseen else FAMILIES
         series = list(mix(options.seed, families, 2 * options.series, STEPS, options.series))
-    print(
-        f"{len(series)} series, seed {options.seed}; Python {platform.python_version()}, {platform.machine()}\n"
-    )
+    machine = f"Python {platform.python_version()}, {platform.machine()}"
+    print(f"{len(series)} series, seed {options.seed}; {machine}\n")
     if options.calibration:
         print_calibration(series, options.runs_per_regression)
     elif options.by_family:
