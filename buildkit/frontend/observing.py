@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from buildkit.engine.loop import EventLoop
 from buildkit.engine.scheduler import Scheduler
 from buildkit.frontend.ci import ci_service
 from buildkit.frontend.folding import Folding, GitHubFolding, GitLabFolding
-from buildkit.observe.context import RunContext
+from buildkit.observe.context import TRACEPARENT, RunContext
 from buildkit.observe.executions import Executions
 from buildkit.observe.files import AppendedFile, ReplacedFile
 from buildkit.observe.forecast import Forecast
@@ -92,12 +92,15 @@ class Observing:
     def __init__(
         self,
         options: ObserveOptions,
-        environ: Mapping[str, str],
+        environ: MutableMapping[str, str],
         *,
         mode: ConsoleMode,
         threads: bool,
     ) -> None:
-        """`threads`: Python actions run in threads. UsageError where what is asked for cannot be done."""
+        """`threads`: Python actions run in threads. UsageError where what is asked for cannot be done.
+
+        Tasks inherit `environ`: where the run is traced, it tells them of the trace.
+        """
         self.voice = Voice()
         self.mode = mode
         self.folding = None if mode is ConsoleMode.NOTHING else folding_of(environ)
@@ -110,6 +113,9 @@ class Observing:
             None if options.prometheus is None else ReplacedFile(options.prometheus, "--prometheus")
         )
         self._otel = _wants_spans(options, environ)
+        # A doit within a task, or a test run that makes spans of its own, belongs below this run.
+        self._traced = self._otel or self._events is not None
+        self._outer_trace = environ.get(TRACEPARENT)
         self.screen: Screen | None = None
         if mode is ConsoleMode.LIVE:
             from buildkit.frontend.screen import Screen, terminal_reflows  # only where there is a terminal
@@ -124,9 +130,13 @@ class Observing:
         return self._otel or any(file is not None for file in files) or ci_service(self._environ) == "github"
 
     def close(self) -> None:
-        """Give the terminal back, however the run ended."""
+        """Give the terminal and the environment back, however the run ended."""
         if self.screen is not None:
             self.screen.close()
+        if self._outer_trace is not None:
+            self._environ[TRACEPARENT] = self._outer_trace
+        elif self._traced:
+            self._environ.pop(TRACEPARENT, None)
 
     def observers(self, parts: RunParts) -> list[Observer]:
         """Return who is told of this run, in order."""
@@ -135,6 +145,8 @@ class Observing:
         forecast = Forecast(
             parts.scheduler, progress, width=parts.width, pools=parts.pools, predicted=context.predicted
         )
+        if self._traced:
+            self._environ[TRACEPARENT] = context.trace.traceparent()
         chosen: list[Observer] = [progress]
         if not parts.nested:  # the status is that of the run around this one
             chosen.append(StatusFile(context, progress, forecast, loop))

@@ -82,6 +82,30 @@ def test_a_run_joins_the_trace_of_its_caller(made: Project):
     assert lines[0]["parent_span"] == "b" * 16
 
 
+@pytest.mark.parametrize("width", ["0", "2"])
+def test_tasks_of_a_traced_run_are_told_of_its_trace(project: Project, width: str):
+    project.dodo("""
+        import os
+
+        def note():
+            with open('python', 'w') as file:
+                file.write(os.environ['TRACEPARENT'])
+
+        def task_tell():
+            return {'actions': ['echo $TRACEPARENT > command', note]}
+
+        def task_command():
+            return {'actions': ['echo $TRACEPARENT > plain']}
+    """)
+    project.run("-n", width, "--events", "e.jsonl", check=0)
+    line = events(project)[0]
+    wanted = f"00-{line['trace']}-{line['span']}-01"
+    assert [project.read(name).strip() for name in ("command", "python", "plain")] == [wanted] * 3
+    outer = f"00-{'a' * 32}-{'b' * 16}-01"
+    project.run("-n", width, "-a", "command", env={"TRACEPARENT": outer}, check=0)
+    assert project.read("plain").strip() == outer  # nothing is traced: nothing is changed
+
+
 def test_the_end_is_told_when_the_definition_proves_wrong(project: Project):
     project.dodo("""
         def task_calc():
