@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -33,6 +33,15 @@ _TASK_DAY_COLUMNS = ("day", "executed", "failed", "restored", "wall_ns", "median
 
 class OtherSchemaError(ValueError):
     """The lines were written by a release that spells them differently."""
+
+
+# What SQLite can keep, and what dates and durations can be.
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "int": lambda value: type(value) is int and -(2**31) < value < 2**62,
+    "float": lambda value: type(value) in (int, float) and 0 <= value < 4e10,
+    "str": lambda value: type(value) is str,
+    "bool": lambda value: type(value) is bool,
+}
 
 
 @dataclass(slots=True)
@@ -100,6 +109,30 @@ def import_lines(connection: sqlite3.Connection, lines: Iterable[str]) -> Import
     return importer.imported
 
 
+def _kinds(*shapes: type) -> dict[str, str]:
+    """Return the kind of each field that has a simple one: the first word of its annotation."""
+    found = {each.name: str(each.type).split(" ", 1)[0] for shape in shapes for each in fields(shape)}
+    return {name: kind for name, kind in found.items() if kind in _CHECKS}
+
+
+_EXECUTION_KINDS = _kinds(Execution, Cost)
+_RUN_KINDS = _kinds(RunInfo, RunSummary)
+_ACCEPTED_KINDS = {"task": "str", "reason": "str", "at": "float", "run": "str"}
+
+
+def _checked(values: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Any]:
+    """Return those of `values` that `kinds` names; ValueError for one that could not have been exported."""
+    found = {}
+    for name, kind in kinds.items():
+        value = values.get(name)
+        if value is None:
+            continue
+        if not _CHECKS[kind](value):
+            raise ValueError(f"{name} is no {kind}")
+        found[name] = value
+    return found
+
+
 class _Importer:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -138,20 +171,21 @@ class _Importer:
 
     def _run(self, values: dict[str, Any]) -> None:
         self._flush()
-        uid = str(values["uid"])
+        checked = _checked(values, _RUN_KINDS)
+        uid = checked["uid"]
         if uid in self._known or uid in self._new:
             self.imported.known += 1
             return
-        info = {name: values.get(name) for name in INFO_FIELDS}
-        info["argv"], info["started_at"] = tuple(map(str, values["argv"])), float(values["started_at"])
+        info = {name: checked[name] for name in INFO_FIELDS if name in checked}
+        info["argv"] = tuple(map(str, values["argv"]))
         summary = None
-        if "wall_ns" in values:
+        if "wall_ns" in checked:
             summary = RunSummary(
-                **{name: int(values.get(name, 0)) for name in SUMMARY_FIELDS},
+                **{name: checked.get(name, 0) for name in SUMMARY_FIELDS},
                 skipped_tasks=tuple(map(str, values.get("skipped_tasks", ()))),
                 critical_path=tuple(map(str, values.get("critical_path", ()))),
             )
-        run_id = self._history.begin_run(RunInfo(**info))  # type: ignore[arg-type] # names are those of the fields
+        run_id = self._history.begin_run(RunInfo(**info))
         if summary is not None:
             self._history.finish_run(run_id, summary)
         self._new[uid] = run_id
@@ -165,11 +199,16 @@ class _Importer:
         if run_id != self._batch_run or len(self._batch) >= _BATCH:
             self._flush()
             self._batch_run = run_id
+        checked = _checked(values, _EXECUTION_KINDS)
+        if not 0 <= int(checked.get("key", "0"), 16) < 2**60:
+            raise ValueError("key is no beginning of an action key")
         execution = Execution(
             decision=Decision(values["decision"]),
-            reasons=tuple(Reason(ReasonKind(kind), tuple(names)) for kind, *names in values["reasons"]),
-            cost=Cost(**{name: values[name] for name in _COST_FIELDS if name in values}),
-            **{name: values[name] for name in _PLAIN_FIELDS if name in values},
+            reasons=tuple(
+                Reason(ReasonKind(kind), tuple(map(str, names))) for kind, *names in values["reasons"]
+            ),
+            cost=Cost(**{name: checked[name] for name in _COST_FIELDS if name in checked}),
+            **{name: checked[name] for name in _PLAIN_FIELDS if name in checked},
         )
         self._batch.append(execution)
         self.imported.executions += 1
@@ -180,10 +219,9 @@ class _Importer:
             self._batch = []
 
     def _accepted(self, values: dict[str, Any]) -> None:
-        run_id = self._new[str(values["run"])]
-        self._history.accept(
-            Accepted(str(values["task"]), str(values["reason"]), float(values["at"]), run_id)
-        )
+        checked = _checked(values, _ACCEPTED_KINDS)
+        run_id = self._new[checked["run"]]
+        self._history.accept(Accepted(checked["task"], checked["reason"], checked["at"], run_id))
 
     def _day(self, values: dict[str, Any]) -> None:
         (machine,) = self._history.text_ids([str(values["machine"])])
@@ -197,7 +235,9 @@ class _Importer:
     def _insert(
         self, table: str, key: dict[str, int], columns: Iterable[str], values: dict[str, Any]
     ) -> None:
-        row = {**key, **{name: values.get(name) for name in columns}}
+        row = {**key, **_checked(values, dict.fromkeys(columns, "int"))}
+        if "day" not in row:
+            raise ValueError("a day without a date")
         marks = ", ".join("?" * len(row))
         query = f"INSERT OR IGNORE INTO {table} ({', '.join(row)}) VALUES ({marks})"  # noqa: S608 constants
         self._connection.execute(query, tuple(row.values()))

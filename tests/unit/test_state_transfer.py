@@ -1,6 +1,7 @@
 """The history as lines: out, and in again."""
 
 import json
+import random
 
 import pytest
 from history_maker import START, HistoryMaker, executed, failed
@@ -113,3 +114,24 @@ def test_an_import_that_fails_leaves_nothing_behind(maker, other):
         import_lines(other.history.connection, broken())
     assert other.history.runs() == []
     assert History(open_database(other.project, warn=pytest.fail)).task_names() == {}
+
+
+JUNK = [None, True, -1, 2**70, 1e400, "x", "\ud800", [], {}, [["x"]], "2026-01-01"]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_lines_that_were_tampered_with_are_left_out_one_by_one(maker, other, seed):
+    rng = random.Random(seed)
+    filled(maker)
+    tampered = []
+    for line in lines(maker):
+        values = json.loads(line)
+        if rng.random() < 0.5:
+            values[rng.choice(list(values))] = rng.choice(JUNK)
+        tampered.append(json.dumps(values))
+    tampered[0] = lines(maker)[0]
+    found = import_lines(other.history.connection, tampered)
+    assert found.runs <= 3
+    for run in other.history.runs():  # whatever got in can be read
+        other.history.executions_of(run.id)
+    assert list(export_lines(other.history.connection))
