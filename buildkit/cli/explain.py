@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from doit.cmd_base import DoitCmdBase
@@ -36,6 +37,13 @@ _OPTIONS = (
         "default": "",
         "metavar": "RUN",
         "help": "tell what happened in a run: last, its number, or the first digits of its uid",
+    },
+    {
+        "name": "explain_plan",
+        "long": "plan",
+        "type": bool,
+        "default": False,
+        "help": "tell which command lines are answered without loading the dodo.py, and what prevents it",
     },
     {
         "name": "explain_parts",
@@ -67,10 +75,11 @@ class Explain(OptionsAnywhere, TaskCommand, DoitCmdBase):  # type: ignore[misc] 
 
     name = "explain"
     doc_purpose = "say whether tasks would run now, and why; or why they ran"
-    doc_usage = "[TASK ...] [--run RUN] [--all-components] [--all] [--json]"
+    doc_usage = "[TASK ...] [--run RUN] [--plan] [--all-components] [--all] [--json]"
     doc_description = (
         "Without a task: all tasks that doit would look at, in one table.\n"
-        "With --run: what happened to them in that run; needs no dodo.py."
+        "With --run: what happened to them in that run; needs no dodo.py.\n"
+        "With --plan: what is stored for runs that have nothing to do."
     )
     cmd_options = _OPTIONS
     execute_tasks = True  # delayed tasks are created here only where a run would create them right away
@@ -82,6 +91,9 @@ class Explain(OptionsAnywhere, TaskCommand, DoitCmdBase):  # type: ignore[misc] 
                 limit = None if params["explain_all"] else _ROWS
                 project, run = project_of(params), params["explain_run"]
                 print_result(explain_run(project, run, args, limit=limit, as_json=params["explain_json"]))
+                return int(ExitCode.OK)
+            if params["explain_plan"]:
+                print_result(explain_plan(project_of(params), as_json=params["explain_json"]))
                 return int(ExitCode.OK)
             if switched_off(os.environ, os.getcwd()):
                 raise UsageError(
@@ -138,6 +150,17 @@ class Explain(OptionsAnywhere, TaskCommand, DoitCmdBase):  # type: ignore[misc] 
         from buildkit.report.explain_text import table  # not for JSON
 
         return table(briefs, terminal_width(), limit)
+
+
+def explain_plan(project: str, *, as_json: bool) -> str:
+    """Return what the fast start knows of the project."""
+    from buildkit.report.explain_plan import plan_text, stored_plans  # only for --plan
+
+    os.chdir(project)  # facts are looked up as a run would
+    plans = stored_plans(os.environ)
+    if as_json:
+        return json.dumps({"schema": _JSON_SCHEMA, "plans": [asdict(plan) for plan in plans]}, indent=2)
+    return plan_text(plans)
 
 
 def explain_run(

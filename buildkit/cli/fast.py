@@ -45,15 +45,17 @@ class Answer:
     def give(self) -> int:
         """Print, record the run, and return the exit code."""
         found = self._snapshot
-        if found.stdout:
+        try:
             sys.stdout.write(found.stdout)
             sys.stdout.flush()
+        except BrokenPipeError:
+            return _nobody_listens()
         wall_ns = time.monotonic_ns() - self._started_ns
         if found.summary[0]:
             from buildkit.core.humanize import duration  # most embedding programs want no summary
 
             before, behind = found.summary
-            sys.stderr.write(f"{before}{duration(wall_ns)}{behind}\n")
+            _tell(f"{before}{duration(wall_ns)}{behind}\n")
         self._record(wall_ns)
         return 0
 
@@ -127,6 +129,21 @@ def leave(exit_code: int) -> "NoReturn":
     if sys.gettrace() is not None or sys.getprofile() is not None:
         sys.exit(exit_code)  # somebody measures us, and has something to write at the end
     os._exit(exit_code)
+
+
+def _tell(line: str) -> None:
+    try:
+        sys.stderr.write(line)
+    except OSError:
+        return  # the terminal may be gone
+
+
+def _nobody_listens() -> int:
+    from buildkit.cli.output import discard_output
+    from buildkit.cli.tasks import UNREAD
+
+    discard_output()
+    return UNREAD
 
 
 def _quoted(text: str) -> str:

@@ -139,6 +139,8 @@ class LoadTrace:
         self._active = False  # what is done here raises events, too
         try:
             self._note_event(event, arguments)
+        except Exception as error:  # what a hook raises would end the user's own call
+            self.refuse(f"the event {event} could not be understood: {error!r}")
         finally:
             self._active = self._watching
 
@@ -228,7 +230,7 @@ class LoadTrace:
                     found = real(path, *args, **kwargs)
                     return found
                 finally:
-                    note(_Call(sys._getframe(1), path, found, args, kwargs))
+                    self._note_call(name, note, _Call(sys._getframe(1), path, found, args, kwargs))
             finally:
                 self._active = self._watching
 
@@ -244,6 +246,12 @@ class LoadTrace:
                 setattr(os, name, real)
 
         self._undo.append(undo)
+
+    def _note_call(self, name: str, note: Callable[[_Call], None], call: _Call) -> None:
+        try:
+            note(call)
+        except Exception as error:  # as in `_heard`
+            self.refuse(f"a call of os.{name} could not be understood: {error!r}")
 
     def _note_stat(self, call: _Call) -> None:
         self._note_status(call, follow=call.options.get("follow_symlinks", True))

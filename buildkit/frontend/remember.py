@@ -124,13 +124,22 @@ class Memory:
         name = snapshot.name_of(self._arguments)
         try:
             kept = self._snapshot(workspace, plan, sequential, console, ignored, info)
-        except (NotKeptError, BuildkitError, JudgeError, OSError) as reason:
-            self._trace.end()
-            with suppress(OSError):  # then nobody is told why, that is all
-                snapshot.write_reason(workspace.root, name, command, str(reason))
-            return str(reason)
+        except (NotKeptError, BuildkitError, JudgeError, OSError) as error:
+            reason = str(error)
+        except Exception as error:
+            # The run has succeeded: what is only there for the speed of the next one must not fail it.
+            reason = f"an error of buildkit, please report it: {error!r}"
+        else:
+            return self._write(workspace.root, name, kept)
+        self._trace.end()
+        with suppress(OSError):  # then nobody is told why, that is all
+            snapshot.write_reason(workspace.root, name, command, reason)
+        return reason
+
+    @staticmethod
+    def _write(root: str, name: str, kept: snapshot.Snapshot) -> str | None:
         try:
-            snapshot.write(workspace.root, name, kept)
+            snapshot.write(root, name, kept)
         except OSError as error:
             return f"it cannot be written: {error}"
         return None

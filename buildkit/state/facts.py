@@ -179,14 +179,21 @@ def environment_digest(environ: "Mapping[str, str]", salt: bytes) -> bytes:
     return digest("\0".join(lines).encode("utf-8", "surrogateescape"), salt)
 
 
-def what_changed(snapshot: Snapshot, arguments: "Iterable[str]", environ: "Mapping[str, str]") -> str | None:
+def what_changed(
+    snapshot: Snapshot,
+    arguments: "Iterable[str]",
+    environ: "Mapping[str, str]",
+    *,
+    path: "Sequence[str] | None" = None,
+) -> str | None:
     """Return which fact does not hold any more, None where all do; files are left to `files_changed`.
 
-    The project is the current directory.
+    The project is the current directory. `path` is `sys.path` as it was when the process began, for those
+    who ask later.
     """
     if snapshot.arguments != tuple(arguments):
         return "the command line"
-    if snapshot.stamp != stamp():
+    if snapshot.stamp != stamp(path):
         return "Python, buildkit or the machine"
     if _busy():
         return "another run holds the project"

@@ -14,7 +14,7 @@ import buildkit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
 DIRECTORY = os.path.join(".buildkit", "snapshots")
@@ -22,7 +22,8 @@ DATABASE = os.path.join(".buildkit", "state.db")
 LOCK = os.path.join(".buildkit", "lock")
 PENDING = os.path.join(".buildkit", "pending.jsonl")
 
-_MAGIC = b"buildkit snapshot 1\n"
+_MEANING = 1  # raised when a field gets another meaning
+STAMPED_PATH = 4  # where `sys.path` is in a stamp
 _KEPT = 32  # snapshots of this many command lines; the oldest goes first
 _SUFFIX = ".snapshot"
 _REASON_SUFFIX = ".reason"
@@ -85,10 +86,14 @@ class Snapshot:
         return tuple([getattr(self, name) for name in self.fields])
 
 
-def stamp() -> tuple[object, ...]:
+# Another list of fields is another format, whatever the version of buildkit says while it is being changed.
+_MAGIC = f"buildkit snapshot {_MEANING} {crc32(','.join(Snapshot.fields).encode()):08x}\n".encode()
+
+
+def stamp(path: "Sequence[str] | None" = None) -> tuple[object, ...]:
     """Return what has to be the same for a snapshot to mean anything: program, interpreter, machine, user.
 
-    To be asked before a dodo.py is loaded, which may change `sys.path`.
+    To be asked before a dodo.py is loaded, which may change `sys.path`, or with what that was before.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     return (
@@ -96,7 +101,7 @@ def stamp() -> tuple[object, ...]:
         sys.version,
         sys.executable,
         tuple(sys.flags),
-        tuple(sys.path),
+        tuple(sys.path if path is None else path),
         tuple(os.uname()),
         os.getuid(),
         len(affinity(0)) if affinity is not None else os.cpu_count(),
@@ -168,6 +173,13 @@ def reasons(project: str) -> list[tuple[str, str]]:
                 command, _, reason = file.read().partition("\n")
             found.append((command, reason.strip()))
     return found
+
+
+def kept(project: str) -> list[Snapshot]:
+    """Return all snapshots of a project, the last one first."""
+    paths = [path for path in reversed(_oldest_first(project)) if path.endswith(_SUFFIX)]
+    found = [read(project, os.path.basename(path)[: -len(_SUFFIX)]) for path in paths]
+    return [one for one in found if one is not None]
 
 
 def discard(project: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -484,3 +485,33 @@ def test_doit_imports_few_modules_more_than_for_its_version(lab: Lab) -> None:
     more = imported(lab, "doit") - imported(lab, "doit", "--version")
     assert lab.pending > before
     assert more <= OURS | FROM_PYTHON | {"buildkit.cli.plugin", "buildkit.cli.invocation"}
+
+
+def test_explain_plan_says_what_is_stored_and_what_prevents_it(lab: Lab) -> None:
+    lab.arguments = ("-r", "json")
+    lab.run()
+    told = lab.project.run("explain", "--plan", check=0).stdout
+    assert "buildkit: stored (6 tasks, " in told
+    assert "and nothing has changed since" in told
+    assert "buildkit -r json: not stored; the reporter is another one than the console's" in told
+    lab.project.write("src/a.txt", "other")
+    assert "changed since: src/a.txt" in lab.project.run("explain", "--plan", check=0).stdout
+
+
+def test_a_closed_pipe_ends_the_answer_as_it_ends_the_long_way(lab: Lab) -> None:
+    def exit_code(**env: str) -> int:
+        reading, writing = os.pipe()
+        os.close(reading)
+        try:
+            return subprocess.run(
+                lab.project._command("buildkit"),
+                cwd=lab.project.root,
+                env={**lab.project._environment(), **env},
+                stdout=writing,
+                stderr=subprocess.DEVNULL,
+                check=False,
+            ).returncode
+        finally:
+            os.close(writing)
+
+    assert exit_code() == exit_code(**LONG_WAY)
