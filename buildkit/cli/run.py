@@ -300,6 +300,8 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
         return int(totals.exit_code)  # programs that embed doit print it
 
     def _select(self, auto_delayed_regex: bool) -> TaskControl:
+        if self._memory is not None:
+            self._memory.created()
         control = TaskControl(self.task_list, auto_delayed_regex=auto_delayed_regex)
         try:
             control.process(self.sel_tasks)

@@ -93,6 +93,7 @@ class LoadTrace:
             "builtins.input": self._asked_user,
         }
         self._undo: list[Callable[[], None]] = []
+        self._stand_ins: dict[int, tuple[Any, Any]] = {}  # id of our function -> it, and the real one
 
     # --- on and off
 
@@ -130,6 +131,20 @@ class LoadTrace:
         """Note why nothing may be kept; the first reason is the one to show."""
         if reason not in self.refusals:
             self.refusals.append(reason)
+
+    def give_back(self) -> None:
+        """Put the real functions where modules have taken ours with `from os import stat`.
+
+        Else they would be part of the code of these modules, which is digested next.
+        """
+        for module in list(sys.modules.values()):
+            if module is os:
+                continue
+            names = getattr(module, "__dict__", {})
+            for name, value in list(names.items()):
+                stand_in = self._stand_ins.get(id(value))
+                if stand_in is not None and stand_in[0] is value:
+                    names[name] = stand_in[1]
 
     # --- audit events
 
@@ -240,8 +255,12 @@ class LoadTrace:
         for known in sets:
             known.add(watched)
         setattr(os, name, watched)
+        watched.__name__ = watched.__qualname__ = name
+        self._stand_ins[id(watched)] = watched, real
 
         def undo() -> None:
+            for known in sets:
+                known.discard(watched)
             if getattr(os, name) is watched:
                 setattr(os, name, real)
 

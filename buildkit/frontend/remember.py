@@ -83,6 +83,10 @@ class Memory:
             except OSError:
                 self._trace.kinds[path, True] = facts.ABSENT
 
+    def created(self) -> None:
+        """Take note that the tasks are there, and their code is going to be digested."""
+        self._trace.give_back()
+
     def loaded(self) -> None:
         """Note which modules loading and planning took; both are done."""
         trace = self._trace

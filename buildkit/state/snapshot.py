@@ -25,6 +25,7 @@ PENDING = os.path.join(".buildkit", "pending.jsonl")
 _MEANING = 1  # raised when a field gets another meaning
 STAMPED_PATH = 4  # where `sys.path` is in a stamp
 _KEPT = 32  # snapshots of this many command lines; the oldest goes first
+_KEPT_BYTES = 64 * 2**20  # of all of them together
 _SUFFIX = ".snapshot"
 _REASON_SUFFIX = ".reason"
 
@@ -167,7 +168,7 @@ def reason(project: str, name: str) -> str | None:
 def reasons(project: str) -> list[tuple[str, str]]:
     """Return command lines that have no snapshot, each with the reason, the last one first."""
     found = []
-    for path in reversed(_oldest_first(project)):
+    for path, _size in _newest_first(project):
         if path.endswith(_REASON_SUFFIX):
             with open(path, encoding="utf-8", errors="replace") as file:
                 command, _, reason = file.read().partition("\n")
@@ -177,7 +178,7 @@ def reasons(project: str) -> list[tuple[str, str]]:
 
 def kept(project: str) -> list[Snapshot]:
     """Return all snapshots of a project, the last one first."""
-    paths = [path for path in reversed(_oldest_first(project)) if path.endswith(_SUFFIX)]
+    paths = [path for path, _size in _newest_first(project) if path.endswith(_SUFFIX)]
     found = [read(project, os.path.basename(path)[: -len(_SUFFIX)]) for path in paths]
     return [one for one in found if one is not None]
 
@@ -242,23 +243,28 @@ def _remove(project: str, name: str) -> None:
         return
 
 
-def _oldest_first(project: str) -> list[str]:
-    directory = os.path.join(project, DIRECTORY)
+def _newest_first(project: str) -> list[tuple[str, int]]:
+    """Return the paths of all files and their sizes."""
     found = []
     try:
-        with os.scandir(directory) as entries:
+        with os.scandir(os.path.join(project, DIRECTORY)) as entries:
             for entry in entries:
                 try:
-                    found.append((entry.stat().st_mtime_ns, entry.path))
+                    status = entry.stat()
                 except FileNotFoundError:
                     continue
+                found.append((status.st_mtime_ns, entry.path, status.st_size))
     except FileNotFoundError:
         return []
-    return [path for _, path in sorted(found)]
+    return [(path, size) for _, path, size in sorted(found, reverse=True)]
 
 
 def _keep_the_newest(project: str) -> None:
-    for path in _oldest_first(project)[:-_KEPT]:
+    total = 0
+    for number, (path, size) in enumerate(_newest_first(project)):
+        total += size
+        if number == 0 or (number < _KEPT and total <= _KEPT_BYTES):
+            continue
         try:
             os.unlink(path)
         except FileNotFoundError:

@@ -201,3 +201,26 @@ def test_the_value_of_a_variable_is_not_in_the_file(project: Path) -> None:
     (path,) = (project / snapshot.DIRECTORY).glob("*.snapshot")
     assert b"very-secret-value" not in path.read_bytes()
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("idle", [True, False])
+def test_many_files_are_looked_at_by_two_as_by_one(
+    project: Path, monkeypatch: pytest.MonkeyPatch, idle: bool
+) -> None:
+    monkeypatch.setattr(facts, "idle_processor", lambda: idle)
+    monkeypatch.setattr(facts, "_WORTH_SHARING", 10)
+    monkeypatch.setattr(facts, "_PART", 3)
+    paths = [f"{folder}/{i}" for folder in ("in", "out") for i in range(20)]
+    for path in paths:
+        (project / path).parent.mkdir(exist_ok=True)
+        (project / path).write_text(path)
+    ordered, folders = facts.by_folder(paths)
+    signatures = facts.packed([facts.signature(os.stat(path)) for path in ordered])
+    kept = made(folders=tuple(folders), names=facts.names_of(ordered, folders), signatures=signatures)
+    assert facts.files_changed(kept) == []
+    for path in ("in/0", "out/19"):
+        os.utime(path)
+    assert facts.files_changed(kept) == [0, 39]
+    os.remove("out/18")
+    assert facts.files_changed(kept) is None
+    assert os.getcwd() == str(project)

@@ -161,3 +161,20 @@ def test_code_that_only_could_ask_for_the_time_is_not_refused(tmp_path: Path) ->
     assert run_watched("x = sorted([2, 1])", dodo) == []
     assert run_watched("import time\nNOW = time.time()", time.__name__ + "/site-packages/lib.py") == []
     assert sys.getprofile() is None
+
+
+def test_modules_do_not_keep_our_functions(trace: LoadTrace, tmp_path: Path) -> None:
+    with trace.pause():
+        (tmp_path / "taker_of_stat.py").write_text("from os import stat\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        import taker_of_stat  # type: ignore[import-not-found]
+
+        assert taker_of_stat.stat is os.stat
+        trace.give_back()
+        assert taker_of_stat.stat is not os.stat
+        trace.end()
+        assert taker_of_stat.stat is os.stat
+    finally:
+        sys.path.remove(str(tmp_path))
+        sys.modules.pop("taker_of_stat", None)
