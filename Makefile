@@ -11,7 +11,7 @@ all: $(INSTALLED)
 	@$(BIN)/doit -n auto; status=$$?; echo; $(BIN)/doit report; exit $$status
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest -n auto --dist worksteal tests
 
 check: $(INSTALLED)
 	$(BIN)/doit -n auto lint format types layers
