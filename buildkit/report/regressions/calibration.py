@@ -12,8 +12,8 @@ from itertools import pairwise
 # (log odds over the bar, log odds of being right)
 KNOTS = (
     (-30.0, -6.0),
-    (-20.0, -4.6),
-    (-10.0, -3.3),
+    (-11.5, -5.1),
+    (-10.0, -3.4),
     (-6.0, -2.9),
     (-4.5, -2.5),
     (-3.5, -1.9),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from buildkit.report.regressions.noise import Noise
 from buildkit.report.regressions.settings import Settings
 
+WORTH_A_LOOK = 1.5  # standard errors of the mean of the latest runs
 _ROOT_2PI = math.sqrt(2 * math.pi)
 _NODES = ((-2.0, 0.054), (-1.0, 0.242), (0.0, 0.399), (1.0, 0.242), (2.0, 0.054))
 
@@ -27,7 +28,7 @@ class Evidence:
     size: float  # log of new / old level
 
 
-NOTHING = Evidence(-20.0, 0, 0.0)
+NOTHING = Evidence(-12.0, 0, 0.0)
 
 
 def log_likelihood(residuals: Sequence[float], before: float, level: float, noise: Noise) -> float:
@@ -78,7 +79,9 @@ def weigh(
             round(quantile(ordered, q) - base, 4)
             for q, base in zip((0.25, 0.5, 0.75), quartiles, strict=True)
         }
-        large = [size for size in sizes if size * direction >= settings.minimum_effect]
+        # What chance alone often makes is not weighed: nothing would come of it, and most runs are like that.
+        least = max(settings.minimum_effect, WORTH_A_LOOK * noise.scale / math.sqrt(runs))
+        large = [size for size in sizes if size * direction >= least]
         if large:
             candidates.append((runs, large))
     if not candidates:

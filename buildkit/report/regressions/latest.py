@@ -7,37 +7,68 @@ a verdict on each run of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from buildkit.report.regressions.calibration import LOWEST
 from buildkit.report.regressions.detector import Detector
 from buildkit.report.regressions.series import Run, State, Verdict
 from buildkit.report.regressions.settings import DEFAULT, Settings
+from buildkit.report.regressions.strata import Sample, context_of, fit
 from buildkit.report.screen import LEAST, quiet_length, sureness
+
+OUT = 3.3  # standard errors by which the latest values must stand out to be judged
+JUST_BEFORE = 24  # latest runs that are looked at on their own, too
+PLAIN = 4.0  # standard errors by which those must stand out
 
 
 def judge_latest(
-    runs: Iterable[Run], window: int = 200, judged: int = 40, settings: Settings = DEFAULT
+    runs: Iterable[Run], window: int = 200, judged: int = 30, settings: Settings = DEFAULT
 ) -> Verdict | None:
     """Return the verdict on the run with the highest `i`, or None if there is no judged run.
 
     `runs` are those of one task, in any order, durations in seconds (or bytes, for peak memory); at most
     the latest `window` judged ones are looked at. An alarm that set in more than `judged` runs ago is not
     told: by then the new level is the known one. The verdict is that of `judge` in nearly all cases, not in
-    all: what the screen does not see, a rise that only shows against its own worker or load, is left out.
+    all: docs/regressions.md says how often.
     """
     by_number = {run.i: run for run in reversed(list(runs)) if run.judged and run.usable}
     latest = [by_number[i] for i in sorted(by_number)][-window:]
     if not latest:
         return None
-    values = [run.wall for run in latest]
-    if len(values) <= settings.warm_up:
+    if len(latest) <= settings.warm_up:
         return Verdict(latest[-1].i, False, 0.0, 1.0, None, State.LEARNING)
-    if len(values) < LEAST or (min(values) > 0 and sureness(values) == 0):
+    values = _like_with_like(latest)
+    if len(values) < LEAST or not _stands_out(values):
         return Verdict(latest[-1].i, False, LOWEST, 1.0, None, State.STEADY)
     detector = Detector(replace(settings, warm_up=max(settings.warm_up, quiet_length(values, judged))))
     verdict = None
     for run in latest:
         verdict = detector.update(run)
     return verdict
+
+
+def _like_with_like(runs: Sequence[Run]) -> list[float]:
+    """Return the durations of `runs` less what their workers, load and width add to them; all positive."""
+    smallest = min((run.wall for run in runs if run.wall > 0), default=1.0)
+    samples = [
+        Sample(
+            run.i,
+            math.log(max(run.wall, 0.5 * smallest)),
+            None,
+            run.worker,
+            context_of(load, run.jobs),
+            load,
+        )
+        for run in runs
+        for load in [run.load if run.load is not None and math.isfinite(run.load) else None]
+    ]
+    strata = fit(samples, [sample.y for sample in samples])
+    return [math.exp(sample.y - strata.offset(sample)) for sample in samples]
+
+
+def _stands_out(values: Sequence[float]) -> bool:
+    """Return whether the latest values lie above those before them, or above those just before them."""
+    # The second look is for an improvement that is taken back before it fills the past.
+    return sureness(values) > OUT or sureness(values[-JUST_BEFORE:]) > PLAIN
