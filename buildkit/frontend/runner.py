@@ -77,7 +77,8 @@ class TaskRunner:
         assert isinstance(payload, Payload)  # noqa: S101 - the host makes nothing else
         task = self._tasks[payload.task]
         task.options = dict(payload.options)
-        task.pos_arg_val = list(payload.pos_arg_val) if payload.pos_arg_val is not None else None
+        given = payload.pos_arg_val  # doit.api hands on whatever it was given, a text too
+        task.pos_arg_val = list(given) if isinstance(given, list | tuple) else given
         task.dep_changed = list(payload.changed)
         task.file_dep = SortedDeps(payload.file_dep)
         task.verbosity = payload.verbosity

@@ -346,3 +346,27 @@ class Loader(TaskLoader2):
     assert twins.run(env=here).ran == ["nothing"]
     assert twins.run("--word", "something", "speak", env=here).ran == ["something"]
     assert twins.run("run", "--word", "else", env=here).ran == ["else"]
+
+
+def test_positional_arguments_of_the_api_arrive_as_they_were_given(twins: Twins):
+    twins.write(
+        "program.py",
+        """
+import sys
+from doit.api import run_tasks
+from doit.cmd_base import ModuleTaskLoader
+
+def show(pos):
+    print(repr(pos))
+
+def task_t():
+    return {'actions': [show], 'pos_arg': 'pos', 'verbosity': 2}
+
+for given in ('a text', ['a', 'list']):
+    sys.exit(1) if run_tasks(ModuleTaskLoader({'task_t': task_t}), {'t': {'pos': given}}) else None
+""",
+    )
+    pair = twins.script("program.py")
+    assert pair.exit_code == 0
+    assert pair.shows("'a text'")
+    assert pair.shows("['a', 'list']")
