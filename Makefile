@@ -19,8 +19,10 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks
 
+# The heavy version of tests/faults: a table of promise, tries, failures. ROUNDS says how heavy.
+ROUNDS ?= 20
 faults: $(INSTALLED)
-	$(BIN)/python -m pytest tests/faults
+	$(BIN)/python tests/faults/table.py $(ROUNDS)
 
 clean:
 	rm -rf $(VENV) .buildkit build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

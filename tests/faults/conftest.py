@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -14,7 +13,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # tests/: for e2e.harness
 
 import inprocess
 from e2e.harness import Project, RunResult, World
-from tally import tries_of
 
 
 class ForkedProject(Project):
@@ -52,16 +50,6 @@ class ForkedProject(Project):
     def _environment(self) -> dict[str, str]:
         # Bytecode is written, as for every user: that it is never stale is one of the promises.
         return {k: v for k, v in super()._environment().items() if k != "PYTHONDONTWRITEBYTECODE"}
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Append one line for each finished test to BUILDKIT_FAULT_REPORT, for `table.py`."""
-    path = os.environ.get("BUILDKIT_FAULT_REPORT")
-    if path and (report.when == "call" or report.outcome != "passed"):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
-        with open(path, "a", encoding="utf-8") as file:
-            json.dump([report.nodeid, report.outcome, tries_of(report.nodeid), reason], file)
-            file.write("\n")
 
 
 def pytest_report_header() -> str:

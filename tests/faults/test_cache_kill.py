@@ -20,7 +20,7 @@ from buildkit.cache.local import LocalCache
 from buildkit.cache.result import ActionResult
 from buildkit.core.digest import digest_text
 
-TRIES = int(os.environ.get("BUILDKIT_FAULT_TRIES", "25"))
+TRIES = 8 * max(1, int(os.environ.get("BUILDKIT_FAULT_ROUNDS", "1")))
 
 KEY = digest_text("key")
 OUTPUTS = ("small", "large", "deep/down/file", "tree", "link")

@@ -16,7 +16,7 @@ from buildkit.cache.result import ActionResult
 from buildkit.core.digest import Digest, digest_text
 
 PROCESSES = 8
-STEPS = int(os.environ.get("BUILDKIT_FAULT_STEPS", "150"))
+STEPS = 60 * max(1, int(os.environ.get("BUILDKIT_FAULT_ROUNDS", "1")))
 KEYS = 25
 
 

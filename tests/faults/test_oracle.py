@@ -182,6 +182,18 @@ class History(RuleBasedStateMachine):
         self._build(width, script)
 
     @rule(width=WIDTHS)
+    def build_with_the_command(self, width: str) -> None:
+        self._build(width, False)
+
+    @rule(width=WIDTHS)
+    def build_with_the_script(self, width: str) -> None:
+        self._build(width, True)
+
+    @rule(width=st.sampled_from(["2", "8"]), script=st.booleans())
+    def build_side_by_side(self, width: str, script: bool) -> None:
+        self._build(width, script)
+
+    @rule(width=WIDTHS)
     def build_twice(self, width: str) -> None:
         self._build(width, False)
         self._build(width, True)
@@ -218,7 +230,7 @@ class History(RuleBasedStateMachine):
 
 TestHistory = History.TestCase
 TestHistory.settings = settings(
-    max_examples=12 * ROUNDS,
+    max_examples=10 if ROUNDS == 1 else 75 * ROUNDS,
     stateful_step_count=STEPS,
     deadline=None,
     database=None,

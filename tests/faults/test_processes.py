@@ -527,4 +527,8 @@ def test_a_run_whose_terminal_vanishes_ends(tmp_path) -> None:
             said += os.read(terminal, 1024)
         os.close(terminal)
         _pid, status = os.waitpid(pid, 0)
-        assert os.waitstatus_to_exitcode(status) in (128 + signal.SIGHUP, 128 + signal.SIGPIPE, -signal.SIGHUP)
+        assert os.waitstatus_to_exitcode(status) in (
+            128 + signal.SIGHUP,
+            128 + signal.SIGPIPE,
+            -signal.SIGHUP,
+        )
