@@ -1,10 +1,11 @@
-"""Command lines as people write them: options may follow the names that they are about.
+"""Command lines as people write them: options may follow the names that they are about, values may hold `=`.
 
 What belongs here: the order of arguments. What an option means is said by each command.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
@@ -36,6 +37,37 @@ def options_first(arguments: Sequence[str], parser: Any, own: Container[str]) ->
     return options + rest
 
 
+def with_values(arguments: Sequence[str], typed: Sequence[str], parser: Any) -> list[str]:
+    """Return the arguments with those values of options that doit took for variables of the command line.
+
+    doit removes each word with a `=` in it before a command sees its arguments: `--reason a=b` loses its
+    value. `typed` is the whole command line; where the arguments do not come from it, they stay as they are.
+    """
+    kept = [word for word in typed if not _is_variable(word)]
+    before = len(kept) - len(arguments)
+    if len(kept) == len(typed) or before < 0 or kept[before:] != list(arguments):
+        return list(arguments)
+    found: list[str] = []
+    value_follows = False
+    for word in typed:
+        variable = _is_variable(word)
+        if before > 0:  # the program's own options, and the name of the command
+            before -= not variable
+        elif value_follows:
+            found.append(word)
+            value_follows = False
+        elif not variable:
+            found.append(word)
+            name, equals, _value = word.partition("=")
+            option, _inverse = parser.get_option(name) if name.strip("-") else (None, None)
+            value_follows = option is not None and option.type is not bool and not equals
+    return found
+
+
+def _is_variable(word: str) -> bool:
+    return not word.startswith("-") and "=" in word
+
+
 class OptionsAnywhere:
     """Mixin ahead of doit's `Command`: its own options may come after names of tasks."""
 
@@ -45,5 +77,6 @@ class OptionsAnywhere:
     def parse_execute(self, arguments: Sequence[str]) -> Any:
         """Parse and execute, as doit does."""
         own = {option["name"] for option in self.cmd_options}
-        ordered = options_first(arguments, self.cmdparser, own)
+        whole = with_values(arguments, sys.argv[1:], self.cmdparser)
+        ordered = options_first(whole, self.cmdparser, own)
         return super().parse_execute(ordered)  # type: ignore[misc] # Command.parse_execute

@@ -196,3 +196,53 @@ def test_old_runs_go_by_themselves(chain: Project):
         chain.write("in", str(version))
         chain.run(check=0)
     assert len(report(chain)["runs"]) <= 3
+
+
+def history_lines(walls_s: list[float]) -> str:
+    """Return a history in which task `build` took these times, one run each, an hour apart."""
+    lines: list[dict[str, Any]] = [{"kind": "header", "schema": 1}]
+    for number, wall_s in enumerate(walls_s):
+        wall_ns = int(wall_s * 1e9)
+        uid = f"{number:016x}"
+        run = {
+            "uid": uid,
+            "started_at": 1.76e9 + number * 3600,
+            "argv": ["doit"],
+            "cwd": "/p",
+            "machine": "m",
+        }
+        lines.append(
+            {"kind": "run", **run, "git_commit": f"{number:040x}", "wall_ns": wall_ns, "executed": 1}
+        )
+        cost = {"wall_ns": wall_ns, "user_ns": wall_ns // 2, "system_ns": 0}
+        lines.append(
+            {"kind": "execution", "run": uid, "task": "build", "decision": "executed", "reasons": [], **cost}
+        )
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def test_a_step_in_the_history_fails_the_gate_until_it_is_accepted(project: Project):
+    noise = [0.97, 1.02, 1.0, 0.99, 1.03, 1.01, 0.98]
+    steady, slower = [noise[i % 7] for i in range(24)], [1.6 * noise[i] for i in range(7)]
+    project.write("history.jsonl", history_lines(steady + slower))
+    project.run("history", "import", "history.jsonl", check=0)
+
+    gate = project.run("report", "--fail-on", "regression")
+    assert gate.exit_code == 4
+    assert "regression: 'build' is slower by +6" in gate.stderr
+    assert "since run 25" in gate.stderr
+    assert f"{24:040x}"[:10] in gate.stderr
+    assert "Slower, or hungrier, than before" in gate.stdout
+
+    assert project.run("report", "--fail-on", "regression", "--run", "24").exit_code == 0
+    assert project.run("report", "--fail-on", "regression:effect=3").exit_code == 0
+
+    project.write(
+        "pyproject.toml",
+        '[tool.buildkit.report]\nallow = [{task = "bu*", until = "2999-01-01", reason = "later"}]\n',
+    )
+    assert project.run("report", "--fail-on", "regression").exit_code == 0
+    project.remove("pyproject.toml")
+
+    project.run("accept", "build", "--reason", "does more now", check=0)
+    assert project.run("report", "--fail-on", "regression").exit_code == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from doit.cmdparse import CmdOption, CmdParse
 
-from buildkit.cli.arguments import options_first
+from buildkit.cli.arguments import options_first, with_values
 
 PARSER = CmdParse(
     [
@@ -33,3 +33,24 @@ PARSER = CmdParse(
 )
 def test_our_options_come_to_the_front(given: list[str], expected: list[str]):
     assert options_first(given, PARSER, {"json", "all", "run"}) == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["report", "--run", "a=b"], ["--run", "a=b"]),
+        (["report", "--run", "a=b", "--json"], ["--run", "a=b", "--json"]),
+        (["report", "--json", "a=b", "t"], ["--json", "t"]),
+        (["x=1", "-f", "d.py", "report", "y=2", "t", "--run", "a=b", "z=3"], ["t", "--run", "a=b"]),
+        (["report", "--run=a=b"], ["--run=a=b"]),
+        (["report", "t", "--run"], ["t", "--run"]),
+        (["report"], []),
+    ],
+)
+def test_values_of_options_are_no_variables(typed: list[str], expected: list[str]):
+    kept = [word for word in typed if word.startswith("-") or "=" not in word]
+    assert with_values(kept[kept.index("report") + 1 :], typed, PARSER) == expected
+
+
+def test_arguments_from_elsewhere_stay_as_they_are():
+    assert with_values(["--run", "last"], ["pytest", "a=b", "-x"], PARSER) == ["--run", "last"]
