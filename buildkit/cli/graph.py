@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 from typing import Any
 
 from doit.cmd_base import DoitCmdBase
@@ -18,8 +19,14 @@ from buildkit.cli.arguments import OptionsAnywhere
 from buildkit.cli.output import print_error, print_result, terminal_width
 from buildkit.cli.tasks import TaskCommand
 from buildkit.core.config import switched_off
-from buildkit.core.errors import BuildkitError, ExitCode, UsageError
+from buildkit.core.errors import BuildkitError, ExitCode, StateError, UsageError
 from buildkit.frontend.definitions import unknown_task
+from buildkit.frontend.graph import nodes_of, sinks
+from buildkit.report.graph_formats import dot, mermaid
+from buildkit.report.graph_text import text
+from buildkit.report.task_graph import graph_json as as_json
+from buildkit.report.task_graph import task_graph
+from buildkit.state.history import History
 
 _LINES = 40
 _JSON_SCHEMA = 1
@@ -76,11 +83,6 @@ class Graph(OptionsAnywhere, TaskCommand, DoitCmdBase):  # type: ignore[misc] # 
 
     def _execute(self, graph_format: str = "text", graph_json: bool = False, graph_all: bool = False) -> int:
         """Show the graph of the selected tasks; parameters are the options."""
-        from buildkit.frontend.graph import nodes_of, sinks
-        from buildkit.report.task_graph import graph_json as as_json
-        from buildkit.report.task_graph import task_graph
-        from buildkit.state.history import History
-
         control = TaskControl(list(self.task_list))
         try:
             control.process(self.sel_tasks)
@@ -90,18 +92,17 @@ class Graph(OptionsAnywhere, TaskCommand, DoitCmdBase):  # type: ignore[misc] # 
         nodes = nodes_of(self.inspect(control), selected)
         connection = self._workspace.connection if self._workspace is not None else None
         names = [node.task for node in nodes if not node.group]
-        wall_ns = History(connection).expected_wall_ns(names) if connection is not None else {}
+        try:
+            wall_ns = History(connection).expected_wall_ns(names) if connection is not None else {}
+        except sqlite3.Error as error:  # damage that opening did not see
+            raise StateError(f"cannot read the history of this project: {error}.") from error
         graph = task_graph(nodes, selected, wall_ns)
         if graph_json or graph_format == "json":
             print_result(json.dumps({"schema": _JSON_SCHEMA, **as_json(graph)}, indent=2))
         elif graph_format == "text":
-            from buildkit.report.graph_text import text
-
             tops = sinks(nodes) if self.sel_default_tasks else selected
             limit = None if graph_all else _LINES
             print_result(text(graph, tops, width=terminal_width(), limit=limit))
         else:
-            from buildkit.report import graph_formats
-
-            print_result(graph_formats.dot(graph) if graph_format == "dot" else graph_formats.mermaid(graph))
+            print_result(dot(graph) if graph_format == "dot" else mermaid(graph))
         return int(ExitCode.OK)

@@ -6,12 +6,13 @@ the rule that decides is the engine's.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from buildkit.core.decide import Course, Facts, RecordStatus, decide
 from buildkit.core.difference import Difference, differences, parts_of
-from buildkit.core.errors import PlanError
+from buildkit.core.errors import PlanError, StateError
 from buildkit.core.execution import Reason, ReasonKind
 from buildkit.core.graph import CycleFound, upstream_first
 from buildkit.core.humanize import listed
@@ -338,5 +339,8 @@ class Explainer:
         connection = self._workspace.connection
         if connection is None:
             return None
-        found = History(connection).task_history(name, limit=1)
+        try:
+            found = History(connection).task_history(name, limit=1)
+        except sqlite3.Error as error:  # damage that opening did not see
+            raise StateError(f"cannot read the history of this project: {error}.") from error
         return LastTime(*found[0]) if found else None

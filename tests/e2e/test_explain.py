@@ -406,3 +406,18 @@ def test_a_terminal_narrower_than_the_names(pipeline: Project):
 def test_options_may_follow_names(pipeline: Project):
     (task,) = json.loads(pipeline.run("explain", "upper", "--json", check=0).stdout)["tasks"]
     assert task["task"] == "upper"
+
+
+def test_damage_in_the_middle_of_the_database_is_one_line(pipeline: Project):
+    pipeline.run("--continue")
+    pipeline.run("explain", check=0)  # a reader may have left a log beside the database
+    database = pipeline.root / ".buildkit" / "state.db"
+    sound = database.read_bytes()
+    for name in ("state.db-wal", "state.db-shm"):
+        (database.parent / name).unlink(missing_ok=True)
+    for page in range(4096, len(sound), 3 * 4096):
+        database.write_bytes(sound[:page] + b"\xff" * 4096 + sound[page + 4096 :])
+        for arguments in (["explain", "upper"], ["graph"]):
+            result = pipeline.run(*arguments)
+            assert result.exit_code in (0, 3), result
+            assert "Traceback" not in result.stderr
