@@ -92,7 +92,7 @@ def test_runs_that_resemble_the_one_before_do_not_alarm():
     def make(seed):
         rng, value, out = random.Random(seed), 0.0, []
         for _ in range(150):
-            value = 0.6 * value + rng.gauss(0, 0.08)
+            value = 0.5 * value + rng.gauss(0, 0.08)
             out.append(math.exp(value))
         return runs(out)
 

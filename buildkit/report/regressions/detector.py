@@ -20,7 +20,7 @@ from buildkit.report.regressions.strata import ENOUGH, Sample, context_of, media
 
 # An alarm is taken for confirmed after so many slower runs, if it is as sure as this.
 CONFIRMED_RUNS, CONFIRMED_CONFIDENCE = 8, 0.95
-DRIFT_MARGIN = 2.0  # what an alarm for slow drift counts for, in log odds over the bar
+DRIFT_MARGIN = 2.75  # what an alarm for slow drift counts for, in log odds over the bar
 
 
 class Detector:

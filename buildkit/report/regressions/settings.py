@@ -17,7 +17,7 @@ class Settings:
     minimum_effect: float = 0.055  # log; smaller changes are not looked for
     prior_effect: float = 0.5  # log; mean of the exponential prior on the size of a change
     hazard: float = 1 / 200  # prior probability that a change sets in at a given run
-    alarm: float = -1.0  # log posterior odds for an alarm, before what follows is added
+    alarm: float = -1.75  # log posterior odds for an alarm, before what follows is added
     haste: float = 0.25  # more for each slower run short of five
     sloth: float = 1.0  # more for each slower run beyond six: what was not plain by then is rarely a step
     youth: float = 1.5  # more for each factor e that the runs at the known level fall short of `level_runs`
@@ -31,7 +31,7 @@ class Settings:
     cpu_veto: float = 0.3  # of the shift of wall time that CPU time must show on a busier machine
     drop_alarm: float = 6.0  # log posterior odds for an improvement
     again: float = 4.0  # log posterior odds for a further rise during an alarm
-    give_up: float = -4.0  # log odds under the bar at which an alarm is taken back
+    give_up: float = -3.25  # log odds under the bar at which an alarm is taken back
     hold: int = 25  # slower runs after which the new level is the known one
     drop_runs: int = 6  # faster runs before an improvement is believed
 
