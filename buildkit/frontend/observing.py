@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -232,6 +232,3 @@ def _wants_spans(options: ObserveOptions, environ: Mapping[str, str]) -> bool:
     from buildkit.observe.otel import sdk_installed, wanted_by_environment
 
     return wanted_by_environment(environ) and sdk_installed()
-
-
-Observers = Callable[[RunParts], list[Observer]]
