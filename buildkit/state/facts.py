@@ -55,6 +55,11 @@ def signature(status: os.stat_result) -> int:
     return hash(_signature_of(status))
 
 
+def signature_of_parts(mtime_ns: int, ctime_ns: int, size: int, inode: int) -> int:
+    """Return the signature of a status with these parts."""
+    return hash((mtime_ns, ctime_ns, size, inode))
+
+
 def signatures_of(snapshot: Snapshot) -> bytes:
     """Return the packed signatures of all files; OSError as `stat` raises it.
 

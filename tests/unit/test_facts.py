@@ -224,3 +224,10 @@ def test_many_files_are_looked_at_by_two_as_by_one(
     os.remove("out/18")
     assert facts.files_changed(kept) is None
     assert os.getcwd() == str(project)
+
+
+def test_a_fingerprint_gives_the_signature_of_its_file(project: Path) -> None:
+    (project / "file").write_text("content")
+    seen = fingerprint.read_fingerprint("file")
+    parts = (seen.mtime_ns, seen.ctime_ns, seen.size, seen.inode)
+    assert facts.signature_of_parts(*parts) == facts.signature(os.stat("file"))
