@@ -7,7 +7,7 @@ returns.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -23,7 +23,7 @@ from buildkit.report.reliability import failure_groups, flaky_tasks
 from buildkit.report.samples import Samples, read_samples, runs_of_window
 from buildkit.report.stages import group_of, spreads_of, stages_of, trends_of, typical_wall_ns
 from buildkit.report.targets import sla_rows
-from buildkit.report.trends import find_regressions
+from buildkit.report.trends import Trends, find_regressions
 from buildkit.state.history import History
 from buildkit.state.runs import INFO_FIELDS, RunRecord
 
@@ -97,19 +97,26 @@ def collect(
 def _with_regressions(data: ReportData, history: History, samples: Samples, query: Query) -> ReportData:
     tasks = [task for task in samples.tasks if not query.task or fnmatchcase(task, query.task)]
     trends = find_regressions(history, samples, tasks, thorough=query.thorough)
-    notes = list(data.notes)
-    window = samples.window
+    notes = (*data.notes, *_notes(data, samples, trends))
+    return replace(data, regressions=trends.regressions, notes=notes)
+
+
+def _notes(data: ReportData, samples: Samples, trends: Trends) -> Iterator[str]:
+    run, window = data.run, samples.window
+    if run is not None and run.state == "finished" and not run.executed + run.failed:
+        worked = next((one for one in reversed(data.runs) if one.executed), None)
+        if worked is not None:
+            yield f"nothing was executed; the last run that did so is {worked.id}: --run {worked.id}"
     if not window.complete:
-        notes.append(
+        yield (
             f"tasks are compared with runs {window.sampled_from} to {window.last_run}; of earlier ones there "
             "are too many executions to read"
         )
     if trends.not_judged:
-        notes.append(
+        yield (
             f"{plural(trends.not_judged, 'series', 'series')} of times and sizes stand out less than those "
             "that were judged, and were left; --fail-on regression judges them all"
         )
-    return replace(data, regressions=trends.regressions, notes=tuple(notes))
 
 
 def _forecasts(

@@ -103,6 +103,14 @@ def test_hits_are_restores_and_skips(maker):
     assert efficiency.saved_by_history_ns == 30 * SECOND
 
 
+def test_after_a_run_of_skips_the_last_one_that_executed_something_is_named(maker):
+    worked = maker.run(executed("a"))
+    maker.run(skipped=["a"])
+    assert report(maker).notes == (
+        f"nothing was executed; the last run that did so is {worked}: --run {worked}",
+    )
+
+
 def test_a_run_that_did_not_end_has_no_efficiency(maker):
     maker.run(executed("a"), finish=False)
     data = report(maker)
