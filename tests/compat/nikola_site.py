@@ -11,6 +11,7 @@ left out.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 SKIPPED = 77
+_TIME = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?")  # minutes tick between two builds
 
 
 def pip(python: Path, *arguments: str) -> str | None:
@@ -50,8 +52,12 @@ def nikola(python: Path, site: Path, *arguments: str) -> str:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Return all files below a folder."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    """Return all files below a folder, with the times of the build masked."""
+    return {
+        str(path.relative_to(folder)): _TIME.sub(b"<time>", path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def differing(one: dict[str, bytes], other: dict[str, bytes]) -> set[str]:

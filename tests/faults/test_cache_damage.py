@@ -15,7 +15,7 @@ from buildkit.cache.local import LocalCache
 from buildkit.cache.result import ActionResult
 from buildkit.core.digest import Digest, digest_text
 
-ROUNDS = 2 * max(1, int(os.environ.get("BUILDKIT_FAULT_ROUNDS", "1")))  # for each kind of damage
+ROUNDS = 4 * max(1, int(os.environ.get("BUILDKIT_FAULT_ROUNDS", "1")))  # for each kind of damage
 TASKS = 60
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tally import tried
 
 from buildkit.cache.errors import RestoreMiss
 from buildkit.cache.local import LocalCache
@@ -86,6 +87,7 @@ def moments(work: Callable[[int], bool], seed: int) -> None:
         length *= 2
     rng = random.Random(seed)
     for _ in range(TRIES):
+        tried()
         work(rng.randint(1, length))
 
 
