@@ -276,6 +276,7 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
                     folding=observing.folding,
                 ),
                 observers=observing.observers,
+                own_files=[1, 2, *observing.open_files, *([outfile] if isinstance(outfile, str) else [])],
             )
             totals = session.run()
         finally:

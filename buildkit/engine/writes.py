@@ -4,6 +4,7 @@ Nothing traces the tasks. The project's files are looked at between tasks, and w
 look was written by one of the tasks that ran in between; where several did, by those whose commands name
 the file. So this sees all in a sequential run of a small project, less the more tasks overlap, and nothing:
 
+- in what the run itself writes, its own standard output for instance, and in pipes and sockets;
 - in hidden files and folders, `__pycache__`, `node_modules` and virtual environments;
 - in a project of more than `MOST_ENTRIES` other files, or outside of the project;
 - of tasks that passed while no look was due: looking may take `_SHARE` of the time of a run, not more.
@@ -14,8 +15,10 @@ What is said is therefore true; what is not said proves nothing.
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from buildkit.core.plan import Plan, Task
@@ -54,6 +57,14 @@ class WriteWatch:
         self._spent_s = 0.0
         self._files: dict[str, _File] = {}
         self._foreign: dict[str, dict[str, None]] = {}  # output -> other tasks that wrote it
+        self._own: set[tuple[int, int]] = set()  # device and inode of files that are not the tasks'
+
+    def pass_over(self, files: Iterable[int | str]) -> None:
+        """Leave out these files, open or by path: the run itself writes them."""
+        for file in files:
+            with suppress(OSError):  # closed, or not there yet
+                status = os.stat(file)
+                self._own.add((status.st_dev, status.st_ino))
 
     def begin(self, task: Task) -> None:
         """Take note that the actions of a task are about to start."""
@@ -181,8 +192,9 @@ class WriteWatch:
                     self._note(entry, f"{folder}/{entry.name}" if folder else entry.name, found, pending)
         return found
 
-    @staticmethod
-    def _note(entry: os.DirEntry[str], path: str, found: dict[str, _Signature], pending: list[str]) -> None:
+    def _note(
+        self, entry: os.DirEntry[str], path: str, found: dict[str, _Signature], pending: list[str]
+    ) -> None:
         try:
             if entry.is_dir(follow_symlinks=False):
                 if not os.path.exists(os.path.join(entry.path, "pyvenv.cfg")):
@@ -191,6 +203,10 @@ class WriteWatch:
             status = entry.stat(follow_symlinks=False)
         except OSError:
             return  # gone since it was listed
+        if (status.st_dev, status.st_ino) in self._own:
+            return
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+            return  # a pipe or a socket holds nothing
         found[path] = (status.st_mtime_ns, status.st_size, status.st_ino)
 
 

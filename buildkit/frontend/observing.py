@@ -129,6 +129,11 @@ class Observing:
         files = (self._events, self._trace, self._junit, self._prometheus)
         return self._otel or any(file is not None for file in files) or ci_service(self._environ) == "github"
 
+    @property
+    def open_files(self) -> list[str]:
+        """Return what is written while tasks run."""
+        return [] if self._events is None else [self._events.path]
+
     def close(self) -> None:
         """Give the terminal and the environment back, however the run ended."""
         if self.screen is not None:

@@ -82,8 +82,12 @@ class Session:
         lock: ProjectLock,
         sink: Callable[[Mapping[str, Any]], EventSink],
         observers: Callable[[RunParts], Sequence[Observer]] = lambda _parts: (),
+        own_files: Sequence[int | str] = (),
     ) -> None:
-        """`sink` makes the reporter's sink once the host's tasks are known, `observers` who else is told."""
+        """`sink` makes the reporter's sink once the host's tasks are known, `observers` who else is told.
+
+        `own_files`, open or by path, are written by us while tasks run.
+        """
         self._workspace = workspace
         self._options = options
         self._machine = machine
@@ -101,6 +105,7 @@ class Session:
         self._plan = plan
         self._dirtiness = git.Dirtiness(sink(control.tasks), workspace.root, workspace.environ)
         self._observers = observers
+        self._own_files = own_files
         self._run_id: int | None = None
         self._history: History | None = None
         self._predicted: Mapping[str, int] | None = None
@@ -154,6 +159,7 @@ class Session:
             warn=workspace.warn,
         )
         recorder.run_id = self._run_id
+        recorder.writes.pass_over(self._own_files)
         sequential = self._options.width <= 1
         scheduler = Scheduler(
             self._plan,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from typing import Any
 from xml.etree import ElementTree
 
@@ -104,6 +105,42 @@ def test_tasks_of_a_traced_run_are_told_of_its_trace(project: Project, width: st
     outer = f"00-{'a' * 32}-{'b' * 16}-01"
     project.run("-n", width, "-a", "command", env={"TRACEPARENT": outer}, check=0)
     assert project.read("plain").strip() == outer  # nothing is traced: nothing is changed
+
+
+@pytest.mark.parametrize("option", ["--events", "--output-file"])
+def test_a_file_that_the_run_itself_writes_is_not_laid_to_tasks(project: Project, option: str):
+    project.dodo("""
+        def task_one():
+            return {'actions': ['say one']}
+
+        def task_two():
+            return {'actions': ['say two']}
+    """)
+    result = project.run(option, "written", check=0)
+    assert project.path("written").exists()
+    assert len(result.stderr.splitlines()) == 1, result
+
+
+def test_standard_output_in_a_file_is_not_laid_to_tasks(project: Project):
+    project.dodo("""
+        def task_one():
+            return {'actions': ['echo one'], 'verbosity': 2}
+
+        def task_two():
+            return {'actions': ['echo two'], 'verbosity': 2}
+    """)
+    with project.path("build.log").open("wb") as log:
+        started = subprocess.run(
+            project._command("doit"),
+            cwd=project.root,
+            env=project._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            check=True,
+        )
+    assert started.returncode == 0
+    assert [line for line in project.read("build.log").splitlines() if "write" in line] == []
 
 
 def test_the_end_is_told_when_the_definition_proves_wrong(project: Project):
