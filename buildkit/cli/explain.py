@@ -20,7 +20,6 @@ from buildkit.cli.arguments import OptionsAnywhere
 from buildkit.cli.history import history_of, project_of
 from buildkit.cli.output import print_error, print_result, terminal_width
 from buildkit.cli.tasks import TaskCommand
-from buildkit.core.config import switched_off
 from buildkit.core.errors import BuildkitError, ExitCode, UsageError
 from buildkit.frontend.definitions import unknown_task
 from buildkit.report.explanation import brief_json, counts, explanation_json
@@ -95,11 +94,6 @@ class Explain(OptionsAnywhere, TaskCommand, DoitCmdBase):  # type: ignore[misc] 
             if params["explain_plan"]:
                 print_result(explain_plan(project_of(params), as_json=params["explain_json"]))
                 return int(ExitCode.OK)
-            if switched_off(os.environ, os.getcwd()):
-                raise UsageError(
-                    "buildkit is switched off here, and stock doit does not tell its reasons this way. "
-                    "`doit info TASK` shows what it knows."
-                )
         except BuildkitError as error:
             print_error(error)
             return int(error.exit_code)

@@ -7,19 +7,16 @@ What belongs here: options, and printing. The graph is read in `frontend/graph.p
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-from typing import Any
 
 from doit.cmd_base import DoitCmdBase
 from doit.control import TaskControl
 from doit.exceptions import InvalidCommand
 
 from buildkit.cli.arguments import OptionsAnywhere
-from buildkit.cli.output import print_error, print_result, terminal_width
+from buildkit.cli.output import print_result, terminal_width
 from buildkit.cli.tasks import TaskCommand
-from buildkit.core.config import switched_off
-from buildkit.core.errors import BuildkitError, ExitCode, StateError, UsageError
+from buildkit.core.errors import ExitCode, StateError
 from buildkit.frontend.definitions import unknown_task
 from buildkit.frontend.graph import nodes_of, sinks
 from buildkit.report.graph_formats import dot, mermaid
@@ -70,16 +67,6 @@ class Graph(OptionsAnywhere, TaskCommand, DoitCmdBase):  # type: ignore[misc] # 
     )
     cmd_options = _OPTIONS
     execute_tasks = True  # a creator that needs what only a run makes must not end the command
-
-    def execute(self, params: Any, args: Any) -> Any:
-        """Load the tasks and show them; return the exit code."""
-        try:
-            if switched_off(os.environ, os.getcwd()):
-                raise UsageError("buildkit is switched off here. `doit list --all --deps` shows the tasks.")
-        except BuildkitError as error:
-            print_error(error)
-            return int(error.exit_code)
-        return super().execute(params, args)
 
     def _execute(self, graph_format: str = "text", graph_json: bool = False, graph_all: bool = False) -> int:
         """Show the graph of the selected tasks; parameters are the options."""
