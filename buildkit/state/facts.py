@@ -34,7 +34,7 @@ COARSE_TICK_NS = 2_000_000_000
 
 # The mode and the device need not be there: nothing can change them without changing the ctime or the inode.
 _signature_of = attrgetter("st_mtime_ns", "st_ctime_ns", "st_size", "st_ino")
-_WORTH_SHARING = 3000  # so many files pay for a child process
+_WORTH_SHARING = 15_000  # so many files pay for a child process
 _PART = 2000  # files of a folder that are looked at in one go
 _WORTH_GOING = 8  # so many files in a folder pay for going there, which makes each path shorter
 
