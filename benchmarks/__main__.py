@@ -189,8 +189,8 @@ def main() -> None:
         "--large", action="store_true", help="also 100,000 tasks, which take minutes to build"
     )
     parser.add_argument("--folder", help="where graphs are built and kept [a temporary one]")
-    parser.add_argument("--json", default="bench.json")
-    parser.add_argument("--svg", default="bench.svg")
+    parser.add_argument("--json", default="build/bench.json")
+    parser.add_argument("--svg", default="build/bench.svg")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         bench = Bench(Path(options.folder or temporary).resolve(), options.turns)
@@ -205,6 +205,8 @@ def main() -> None:
             found = rows_of(name, scenario(bench, graph()))
             show(found)
             rows += found
+    for path in (options.json, options.svg):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(options.json).write_text(
         json.dumps({"machine": machine(), "rows": [vars(row) for row in rows]}, indent=1) + "\n"
     )
