@@ -19,6 +19,7 @@ from typing import NamedTuple
 from buildkit.cache.lock import FileLock
 from buildkit.cache.result import ActionResult, blob_digests, decode_result, encode_result
 from buildkit.core.digest import Digest, digest_bytes, digest_size
+from buildkit.state.database import telling_damage
 
 SCHEMA = 1
 
@@ -102,7 +103,8 @@ class Index:
             connection, inode = _connect(path)
             if _version(connection, inode) != SCHEMA:
                 try:
-                    _create(connection)
+                    with telling_damage():
+                        _create(connection)
                 except sqlite3.Error as error:
                     connection.close()
                     if is_damage(error):
@@ -347,8 +349,9 @@ def _connect(path: str) -> tuple[sqlite3.Connection, int]:
 
 def _version(connection: sqlite3.Connection, inode: int) -> int:
     try:
-        connection.execute("PRAGMA synchronous = NORMAL")
-        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+        with telling_damage():
+            connection.execute("PRAGMA synchronous = NORMAL")
+            return int(connection.execute("PRAGMA user_version").fetchone()[0])
     except sqlite3.Error as error:
         connection.close()
         if is_damage(error):

@@ -34,6 +34,7 @@ from buildkit.cache.result import ActionResult, blob_digests
 from buildkit.cache.scratch import Scratch, make_private_directories
 from buildkit.cache.trouble import Trouble
 from buildkit.core.digest import XXH3, Digest, digest_bytes
+from buildkit.state.database import UndecodableError
 
 _T = TypeVar("_T")
 
@@ -371,9 +372,10 @@ class LocalCache:
                 self._trouble.unusable(f"it was written by a newer buildkit ({error})")
             except DamagedIndex as error:
                 self._replace_index(error.inode)
-            except sqlite3.Error as error:
-                if self._index is None or not is_damage(error) or last_try:
-                    self._index_failed(error)
+            except (sqlite3.Error, UnicodeDecodeError) as raised:
+                broken = UndecodableError(str(raised)) if isinstance(raised, UnicodeDecodeError) else raised
+                if self._index is None or not is_damage(broken) or last_try:
+                    self._index_failed(broken)
                     break
                 self._replace_index(self._index.inode)
             except OSError as error:

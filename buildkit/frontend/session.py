@@ -322,7 +322,7 @@ class Session:
             return
         try:
             write(self._history)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             if not self._warned_state:
                 self._warned_state = True
                 what = "is damaged" if isinstance(error, sqlite3.Error) and is_damage(error) else "failed"

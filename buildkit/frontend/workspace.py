@@ -18,7 +18,7 @@ from buildkit.core.errors import StateError
 from buildkit.core.fingerprint import FingerprintTable
 from buildkit.engine.values import ValueTable
 from buildkit.state import snapshot
-from buildkit.state.database import is_damage, is_full, open_database, set_aside_damaged
+from buildkit.state.database import is_damage, is_full, open_database, set_aside_damaged, telling_damage
 from buildkit.state.traces import TraceStore
 
 
@@ -66,8 +66,9 @@ class Workspace:
         # What the fast start knows is no longer true once a record changes.
         self.traces = TraceStore(self.connection, before_writing=partial(snapshot.discard, self.root))
         try:
-            self.table = FingerprintTable(self.traces.fingerprints())
-            self.traces.all()
+            with telling_damage():
+                self.table = FingerprintTable(self.traces.fingerprints())
+                self.traces.all()
         except sqlite3.DatabaseError as error:
             if not is_damage(error) or self.connection is None:
                 raise

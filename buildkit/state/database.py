@@ -34,8 +34,25 @@ def database_path(project: str) -> str:
     return os.path.join(state_directory(project), DATABASE_NAME)
 
 
+class UndecodableError(sqlite3.DatabaseError):
+    """Bytes of the file, or SQLite's message about them, are no UTF-8; sqlite3 has no error for that."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+
+@contextmanager
+def telling_damage() -> Iterator[None]:
+    """Turn what Python's sqlite3 raises for undecodable bytes into the database error that it is."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise UndecodableError(str(error)) from error
+
+
 def is_damage(error: sqlite3.Error) -> bool:
     """Tell whether `error` says that the database file is damaged, not merely busy, full or forbidden."""
+    if str(error).startswith("Could not decode to UTF-8"):
+        return True  # a text column; Python's sqlite3 gives it no code
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED_CODES
 
 
@@ -68,7 +85,8 @@ def open_database(project: str, *, warn: Warn, read_only: bool = False) -> sqlit
         return _open_read_only(project)
     path = os.path.join(ensure_state_directory(project), DATABASE_NAME)
     try:
-        return _open_writable(path)
+        with telling_damage():
+            return _open_writable(path)
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise _explain(path, error) from error
@@ -162,15 +180,16 @@ def _open_read_only(project: str) -> sqlite3.Connection | None:
     if not os.path.exists(path):
         return None
     try:
-        connection = _connect_read_only(path)
-        version = schema.read_version(connection)
-        _refuse_newer(path, version)
-        if version == 0:  # created, and killed before the first table was there
-            connection.close()
-            return None
-        if version < schema.VERSION:
-            connection = _migrated_copy(connection)
-        connection.execute("SELECT value FROM meta WHERE key = 'uid'").fetchone()
+        with telling_damage():
+            connection = _connect_read_only(path)
+            version = schema.read_version(connection)
+            _refuse_newer(path, version)
+            if version == 0:  # created, and killed before the first table was there
+                connection.close()
+                return None
+            if version < schema.VERSION:
+                connection = _migrated_copy(connection)
+            connection.execute("SELECT value FROM meta WHERE key = 'uid'").fetchone()
     except sqlite3.DatabaseError as error:
         if is_damage(error):
             raise StateError(

@@ -18,6 +18,7 @@ from buildkit.state.database import (
     open_database,
     set_aside_damaged,
     storable,
+    telling_damage,
     transaction,
 )
 
@@ -356,3 +357,13 @@ def test_a_name_that_is_not_utf8_can_be_stored(project):
     connection.execute("INSERT INTO tasks (name) VALUES (?)", [storable(name)])
     assert connection.execute("SELECT name FROM tasks").fetchone() == (r"caf\udce9",)
     assert storable("café") == "café"
+
+
+def test_bytes_that_are_no_text_are_damage():
+    connection = sqlite3.connect(":memory:")
+    with pytest.raises(sqlite3.OperationalError) as text:
+        connection.execute("SELECT CAST(x'ff' AS TEXT)").fetchone()
+    assert is_damage(text.value)
+    with pytest.raises(sqlite3.DatabaseError) as message, telling_damage():
+        b"\xff".decode()
+    assert is_damage(message.value)
