@@ -68,8 +68,9 @@ _LAUNCHERS: dict[str, tuple[frozenset[str], frozenset[str], int]] = {
     ),
 }
 _INTERPRETER = re.compile(r"(?:python|pypy)[0-9.]*|perl|ruby|nodejs?|Rscript|php|lua")
-# Options of interpreters after which no script follows, and options that take the next word.
-_NO_SCRIPT = frozenset({"-c", "-m", "-e", "-E", "-p", "-r", "--eval", "--print"})
+# Options after which an interpreter runs no script: a text or a module, also at the end of joined flags.
+_NO_SCRIPT_PYTHON = re.compile(r"-[A-Za-z]*[cm]")
+_NO_SCRIPT = re.compile(r"-[A-Za-z0-9]*[eE]|-[prm]|--(?:eval|print|require)(?:=.*)?")
 _INTERPRETER_VALUED = frozenset({"-W", "-X", "-I"})
 # In a program that is given as text: `os.environ["X"]`, `os.getenv('X')`, `ENV["X"]`, `$ENV{X}`.
 _READS_VARIABLE = re.compile(r"(?:environ|getenv|ENV)(?:\.get)?\s*[\[({]\s*['\"]?([A-Za-z_][A-Za-z0-9_]*)")
@@ -130,9 +131,11 @@ def script_of(words: Sequence[str]) -> str | None:
     """Return the file that an interpreter is told to run by these words, or None."""
     if not words or not _INTERPRETER.fullmatch(words[0].rpartition("/")[2]):
         return None
+    is_python = words[0].rpartition("/")[2].startswith(("python", "pypy"))
+    no_script = _NO_SCRIPT_PYTHON if is_python else _NO_SCRIPT
     index = 1
     while index < len(words) and words[index].startswith("-"):
-        if words[index] in _NO_SCRIPT:
+        if no_script.fullmatch(words[index]):
             return None
         index += 2 if words[index] in _INTERPRETER_VALUED else 1
     return words[index] if index < len(words) and words[index] else None
