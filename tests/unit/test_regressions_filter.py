@@ -2,12 +2,15 @@
 
 import io
 import json
+import math
+import random
 import subprocess
 import sys
 
 import pytest
 
-from buildkit.report.regressions.filter import main
+from buildkit.report.regressions import judge_latest
+from buildkit.report.regressions.filter import main, parse
 
 RUNS = [
     {"i": i, "t": 1.0 * i, "wall": 1.0 + 0.01 * (i * 7 % 5), "cpu": 0.9, "ok": True, "cache": "miss"}
@@ -107,6 +110,39 @@ def test_bytes_that_are_no_text_pass_through_in_the_name():
         check=True,
     )
     assert json.loads(done.stdout)["i"] == 0
+
+
+ODD = [None, 0, -1, 1.5, 1e308, 1e-320, 10**400, "x", "", [], {}, True, False, math.nan, math.inf, -0.0]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_odd_values_anywhere_give_sane_verdicts_on_all_judged_runs(seed):
+    rng = random.Random(seed)
+    runs = [
+        {
+            field: rng.choice(ODD) if field != "i" and rng.random() < 0.05 else value
+            for field, value in {
+                **run,
+                "wall": rng.lognormvariate(0, 0.1),
+                "worker": rng.choice("ab"),
+                "load": rng.random(),
+                "jobs": 2,
+            }.items()
+            if rng.random() > 0.02
+        }
+        for run in RUNS * 2
+    ]
+    for i, run in enumerate(runs):
+        run["i"] = i
+    code, found, problems = run_filter(line(runs))
+    assert (code, problems) == (0, "")
+    assert found
+    for item in found:
+        assert 0 <= item["confidence"] <= 1
+        assert item["effect"] > 0
+        assert item["since"] is None or item["since"] <= item["i"]
+        assert all(math.isfinite(value) for value in item.values() if isinstance(value, float))
+    assert judge_latest(parse(line(runs))[1]) is not None
 
 
 def test_empty_input_gives_empty_output():

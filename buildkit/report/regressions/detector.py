@@ -16,7 +16,7 @@ from buildkit.report.regressions.evidence import Evidence, quantile, seen_before
 from buildkit.report.regressions.resolution import Resolution
 from buildkit.report.regressions.series import Run, State, Verdict
 from buildkit.report.regressions.settings import DEFAULT, Settings
-from buildkit.report.regressions.strata import ENOUGH, Sample, context_of, median
+from buildkit.report.regressions.strata import ENOUGH, Sample, median, sample_of
 
 # An alarm is taken for confirmed after so many slower runs, if it is as sure as this.
 CONFIRMED_RUNS, CONFIRMED_CONFIDENCE = 8, 0.95
@@ -69,18 +69,7 @@ class Detector:
             self._settle(self._since, self._baseline)
 
     def _sample(self, run: Run) -> Sample:
-        floor = self._resolution.update(run.wall)
-        cpu = run.cpu
-        usable = cpu is not None and math.isfinite(cpu) and cpu > 0
-        load = run.load if run.load is not None and math.isfinite(run.load) else None
-        return Sample(
-            run.i,
-            math.log(max(run.wall, floor)),
-            math.log(cpu) if cpu is not None and usable else None,
-            run.worker,
-            context_of(load, run.jobs),
-            load,
-        )
+        return sample_of(run, self._resolution.update(run.wall))
 
     def _learn(self, i: int) -> Verdict:
         self._history.append(self._recent.pop())
@@ -136,7 +125,7 @@ class Detector:
             i,
             False,
             probability(margin),
-            round(math.exp(up.size), 4) if doubtful else 1.0,
+            _ratio(up.size) if doubtful else 1.0,
             slower[0].i if doubtful else None,
             State.SUSPECT if doubtful else State.STEADY,
             up.runs if doubtful else 0,
@@ -235,7 +224,7 @@ class Detector:
             i,
             True,
             confidence,
-            round(math.exp(self._size), 4),
+            _ratio(self._size),
             slower[0].i,
             State.CONFIRMED if sure else State.REGRESSED,
             len(slower),
@@ -350,6 +339,10 @@ class Detector:
         self._stale += 1
         if len(self._history) > self.settings.history:
             del self._history[0]
+
+
+def _ratio(size: float) -> float:
+    return max(0.0001, round(math.exp(min(size, 40.0)), 4))
 
 
 def judge(runs: Iterable[Run], settings: Settings = DEFAULT) -> list[Verdict]:

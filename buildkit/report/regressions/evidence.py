@@ -16,6 +16,7 @@ from buildkit.report.regressions.settings import Settings
 
 WORTH_A_LOOK = 1.5  # standard errors of the mean of the latest runs
 _ROOT_2PI = math.sqrt(2 * math.pi)
+_LOG_3 = math.log(3)  # candidates for the size of a change
 _NODES = ((-2.0, 0.054), (-1.0, 0.242), (0.0, 0.399), (1.0, 0.242), (2.0, 0.054))
 
 
@@ -102,9 +103,9 @@ def weigh(
             alternative = noise.log_density_after(part[0] - size, previous) + log_likelihood(
                 part[1:], part[0] - size, size, noise
             )
-            prior = math.exp(-abs(size) / settings.prior_effect) / settings.prior_effect
-            occam = min(1.0, prior * _ROOT_2PI * error)
-            logs.append(((alternative - null) / noise.doubt + math.log(occam / 3), runs, size))
+            prior = -abs(size) / settings.prior_effect - math.log(settings.prior_effect)
+            occam = min(0.0, prior + math.log(_ROOT_2PI * error))
+            logs.append(((alternative - null) / noise.doubt + occam - _LOG_3, runs, size))
     top, runs, size = max(logs)
     total = sum(math.exp(value - top) for value, _, _ in logs)
     return Evidence(top + math.log(total * settings.hazard), runs, size)

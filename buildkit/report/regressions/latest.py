@@ -15,7 +15,7 @@ from buildkit.report.regressions.calibration import LOWEST
 from buildkit.report.regressions.detector import Detector
 from buildkit.report.regressions.series import Run, State, Verdict
 from buildkit.report.regressions.settings import DEFAULT, Settings
-from buildkit.report.regressions.strata import Sample, context_of, fit
+from buildkit.report.regressions.strata import fit, sample_of
 from buildkit.report.screen import LEAST, quiet_length, sureness
 
 OUT = 3.3  # standard errors by which the latest values must stand out to be judged
@@ -52,20 +52,9 @@ def judge_latest(
 def _like_with_like(runs: Sequence[Run]) -> list[float]:
     """Return the durations of `runs` less what their workers, load and width add to them; all positive."""
     smallest = min((run.wall for run in runs if run.wall > 0), default=1.0)
-    samples = [
-        Sample(
-            run.i,
-            math.log(max(run.wall, 0.5 * smallest)),
-            None,
-            run.worker,
-            context_of(load, run.jobs),
-            load,
-        )
-        for run in runs
-        for load in [run.load if run.load is not None and math.isfinite(run.load) else None]
-    ]
+    samples = [sample_of(run, 0.5 * smallest) for run in runs]
     strata = fit(samples, [sample.y for sample in samples])
-    return [math.exp(sample.y - strata.offset(sample)) for sample in samples]
+    return [math.exp(max(-50.0, min(50.0, sample.y - strata.offset(sample)))) for sample in samples]
 
 
 def _stands_out(values: Sequence[float]) -> bool:

@@ -25,7 +25,7 @@ class Resolution:
 
     def error_at(self, level: float) -> float:
         """Return the standard deviation that rounding to a tick adds to log durations at log `level`."""
-        return min(1.0, self.tick / math.sqrt(12) / math.exp(level)) if self.tick else 0.0
+        return min(1.0, self.tick / math.sqrt(12) / math.exp(max(level, -50.0))) if self.tick else 0.0
 
 
 def _is_multiple(value: float, tick: float) -> bool:

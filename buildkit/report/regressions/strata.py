@@ -7,14 +7,19 @@ comparable.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from buildkit.report.regressions.series import Run
+
 Context = tuple[int, int | None]  # load bucket (-1: unknown), width of the run
 
 LOAD_EDGES = (0.15, 0.5, 1.0, 1.75)  # other busy tasks per core
+MOST_LOAD = 1000.0  # a load beyond is none that was measured
+SMALLEST, LARGEST = 1e-9, 1e18  # a nanosecond, an exabyte
 ENOUGH = 4  # runs of a stratum before others are comparable with it
 REACH = 0.25  # load beyond the loads seen for which the slope is trusted
 
@@ -35,6 +40,20 @@ class Sample:
 def context_of(load: float | None, jobs: int | None) -> Context:
     """Return the bucket of runs that one with this load and width is comparable with."""
     return (-1 if load is None else bisect_right(LOAD_EDGES, load), jobs)
+
+
+def sample_of(run: Run, shortest: float) -> Sample:
+    """Return a usable run on the log scale; durations below `shortest` cannot be told from it."""
+    cpu = run.cpu
+    load = run.load if run.load is not None and 0 <= run.load <= MOST_LOAD else None
+    return Sample(
+        run.i,
+        math.log(min(LARGEST, max(run.wall, shortest))),
+        math.log(min(LARGEST, max(cpu, SMALLEST))) if cpu is not None and 0 < cpu < math.inf else None,
+        run.worker,
+        context_of(load, run.jobs),
+        load,
+    )
 
 
 def median(values: Sequence[float]) -> float:
