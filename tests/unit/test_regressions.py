@@ -144,6 +144,16 @@ def test_workers_with_names_of_their_own_do_not_blind_the_detector():
     assert 60 <= episodes(judge(named))[0].i <= 64
 
 
+@pytest.mark.parametrize("widths", [8, 16])
+def test_many_widths_and_loads_do_not_blind_the_detector(widths):
+    rng, out = random.Random(6), []
+    for i, w in enumerate(stepped(1.5)):
+        load = rng.uniform(0, 2)
+        worker, jobs = rng.choice("abcd"), rng.randint(1, widths)
+        out.append(Run(i, w * (1 + 0.2 * load), worker=worker, load=load, jobs=jobs))
+    assert 60 <= episodes(judge(out))[0].i <= 66
+
+
 def test_a_busier_machine_is_no_regression():
     rng = random.Random(5)
     busy = [

@@ -21,6 +21,7 @@ LOAD_EDGES = (0.15, 0.5, 1.0, 1.75)  # other busy tasks per core
 MOST_LOAD = 1000.0  # a load beyond is none that was measured
 SMALLEST, LARGEST = 1e-9, 1e18  # a nanosecond, an exabyte
 ENOUGH = 4  # runs of a stratum before others are comparable with it
+MOST_CONTEXTS = 15  # of load bucket and width that are told apart in any case
 REACH = 0.25  # load beyond the loads seen for which the slope is trusted
 
 
@@ -73,20 +74,26 @@ class Strata:
     context_counts: Counter[Context] = field(default_factory=Counter)
     widths: Counter[int | None] = field(default_factory=Counter)
     workers_matter: bool = True  # False: names hardly ever repeat and say nothing
+    widths_matter: bool = True  # False: there are too many of them to learn each
     slope: float = 0.0  # log per unit of load
     loads: tuple[float, float] = (0.0, 0.0)  # range in which the slope was measured
 
     def offset(self, sample: Sample) -> float:
         """Return what the sample's stratum adds to its log duration; 0 where that is not known."""
         worker = self.workers.get(sample.worker, 0.0) if self.workers_matter else 0.0
-        return worker + self.slope * (sample.load or 0.0) + self.contexts.get(sample.context, 0.0)
+        return worker + self.slope * (sample.load or 0.0) + self.contexts.get(self.context(sample), 0.0)
+
+    def context(self, sample: Sample) -> Context:
+        """Return the context that the sample is told apart by."""
+        return sample.context if self.widths_matter else (sample.context[0], None)
 
     def seen(self, sample: Sample) -> int:
         """Return how many runs the less known part of the sample's stratum was learned from."""
-        context = self.context_counts[sample.context]
-        if self.slope and sample.load is not None:  # between known loads a bucket need not be known itself
-            low, high = self.loads
-            if low - REACH <= sample.load <= high + REACH and self.widths[sample.context[1]] >= 2 * ENOUGH:
+        context = self.context_counts[self.context(sample)]
+        low, high = self.loads
+        if low < high and sample.load is not None:  # between known loads a bucket need not be known itself
+            known = not self.widths_matter or self.widths[sample.context[1]] >= 2 * ENOUGH
+            if low - REACH <= sample.load <= high + REACH and known:
                 context = max(context, ENOUGH)
         return min(context, self.worker_counts[sample.worker]) if self.workers_matter else context
 
@@ -95,10 +102,14 @@ def fit(samples: Sequence[Sample], values: Sequence[float]) -> Strata:
     """Return the offsets of the strata that occur in `samples`, whose log durations are `values`."""
     workers = Counter(s.worker for s in samples)
     contexts = Counter(s.context for s in samples)
+    widths_matter = len(contexts) <= max(MOST_CONTEXTS, len(samples) // 8)
+    if not widths_matter:
+        contexts = Counter((s.context[0], None) for s in samples)
+    own = [s.context if widths_matter else (s.context[0], None) for s in samples]
     widths = Counter(s.context[1] for s in samples)
     matter = len(workers) <= max(6, len(samples) // 4)
     if len(contexts) == 1 and (len(workers) == 1 or not matter):
-        return Strata({}, {}, workers, contexts, widths, matter)
+        return Strata({}, {}, workers, contexts, widths, matter, widths_matter)
     worker_offset: dict[str | None, float] = dict.fromkeys(workers, 0.0)
     context_offset: dict[Context, float] = dict.fromkeys(contexts, 0.0)
     centre = median(values)
@@ -107,17 +118,19 @@ def fit(samples: Sequence[Sample], values: Sequence[float]) -> Strata:
     for _ in range(3):
         if matter and len(workers) > 1:
             groups: dict[str | None, list[float]] = {}
-            for s, y in zip(samples, flat, strict=True):
-                groups.setdefault(s.worker, []).append(y - context_offset[s.context])
+            for s, context, y in zip(samples, own, flat, strict=True):
+                groups.setdefault(s.worker, []).append(y - context_offset[context])
             worker_offset = {name: median(group) for name, group in groups.items()}
         if len(contexts) > 1:
             beside: dict[Context, list[float]] = {}
-            for s, y in zip(samples, flat, strict=True):
-                beside.setdefault(s.context, []).append(y - worker_offset[s.worker])
+            for s, context, y in zip(samples, own, flat, strict=True):
+                beside.setdefault(context, []).append(y - worker_offset[s.worker])
             context_offset = {name: median(group) for name, group in beside.items()}
         if len(contexts) == 1 or len(workers) == 1:
             break
-    return Strata(worker_offset, context_offset, workers, contexts, widths, matter, slope, loads)
+    return Strata(
+        worker_offset, context_offset, workers, contexts, widths, matter, widths_matter, slope, loads
+    )
 
 
 def _slope(samples: Sequence[Sample], values: Sequence[float]) -> tuple[float, tuple[float, float]]:
