@@ -43,6 +43,12 @@ class Host(Protocol):
         BuildkitError where a check raises: the definition is wrong.
         """
 
+    def forget_code(self) -> None:
+        """Read Python code anew from now on."""
+
+    def replan(self, task: Task) -> Task:
+        """Return a task of the Plan with the key components that its definition gives now."""
+
     def extend(self, task: Task, values: Mapping[str, Mapping[str, object]]) -> Extension:
         """Work out a dynamic task, once what it waits for is done.
 

@@ -78,6 +78,7 @@ class Judge:
         self._always = always
         self._ambient: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[Component, ...]] = {}
         self._tools = self._resolver()
+        self._code_at_risk = False
 
     def _resolver(self) -> ToolResolver:
         return ToolResolver(
@@ -97,6 +98,11 @@ class Judge:
         """Look again at every file: a task has run, and may have written more than it declares."""
         self._table.look_again()
 
+    def code_may_have_changed(self) -> None:
+        """Read Python code again for tasks from now on: a task has made a module that actions may import."""
+        self._code_at_risk = True
+        self._host.forget_code()
+
     def tools_may_have_changed(self) -> None:
         """Resolve programs again: a task has made a file that commands may name."""
         self._ambient.clear()
@@ -108,6 +114,8 @@ class Judge:
         JudgeError where an input is missing or is no file; BuildkitError from the user's own checks.
         """
         answers: Sequence[CheckAnswer] = ()
+        if self._code_at_risk and task.kind is TaskKind.HOSTED:
+            task = self._host.replan(task)
         if _has_opaque(task):
             task, answers = self._host.ask(task)
         failed, opinions = self._ask_checks(task, answers)

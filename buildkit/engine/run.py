@@ -475,6 +475,8 @@ class Run:
         """Look again at programs: one of the outputs may be a tool that later commands name."""
         if any(os.path.basename(path) in self._tools_at_risk for path in task.outputs):
             self._judge.tools_may_have_changed()
+        if any(path.endswith(".py") or os.path.isdir(path) for path in task.outputs):
+            self._judge.code_may_have_changed()
 
     # --- bookkeeping
 

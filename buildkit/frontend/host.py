@@ -66,8 +66,17 @@ class DoitHost:
         except Exception as error:
             raise PlanError(f"task '{task.name}': {told(error, 'an uptodate check')}") from None
         if _dependencies(doit_task) != before:
-            task = self.plan(doit_task)._replace(waits=task.waits, calc_deps=task.calc_deps, dynamic=False)
+            task = self.replan(task)
         return task, [CheckAnswer(answer.name, answer.value) for answer in answers]
+
+    def forget_code(self) -> None:
+        """Read Python code anew from now on."""
+        self._planner.forget_code()
+
+    def replan(self, task: Task) -> Task:
+        """Return a task with the key components that its definition gives now."""
+        fresh = self.plan(self.tasks[task.name])
+        return fresh._replace(waits=task.waits, calc_deps=task.calc_deps, dynamic=False)
 
     # --- dynamic tasks
 

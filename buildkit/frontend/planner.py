@@ -48,7 +48,15 @@ class Planner:
         self._environ = environ
         self._expansion = expansion
         self._locate = locate
+        self._root = root
         self._code = CodeFingerprinter(root)
+
+    def forget_code(self) -> None:
+        """Read code anew from now on: a task has written modules."""
+        import importlib  # only then
+
+        importlib.invalidate_caches()
+        self._code = CodeFingerprinter(self._root)
 
     def plan(self, task: DoitTask, *, known: Callable[[str], DoitTask | None]) -> Task:
         """Return `task` as data; ConfigError where its `meta` is wrong."""

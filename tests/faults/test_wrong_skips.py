@@ -106,6 +106,25 @@ def test_a_module_that_is_imported_by_a_text_is_part_of_the_key(project: Project
         assert project.read("o") == word
 
 
+@pytest.mark.parametrize("width", ["0", "2"])
+def test_a_module_that_a_task_of_the_same_run_makes_is_part_of_the_key(project: Project, width: str) -> None:
+    project.write("a", "1")
+    project.write(
+        "dodo.py",
+        """
+def act():
+    import gen
+    open('o', 'w').write(gen.WORD)
+def task_gen(): return {'actions': ['cp source gen.py'], 'file_dep': ['source'], 'targets': ['gen.py']}
+def task_t(): return {'actions': [act], 'file_dep': ['a'], 'targets': ['o'], 'task_dep': ['gen']}
+""",
+    )
+    for word in ("one", "two", "one", "two", "three", "one"):
+        project.write("source", f"WORD = '{word}'\n")
+        project.run("-n", width, check=0)
+        assert project.read("o") == word
+
+
 def test_an_edit_within_the_second_is_not_hidden_by_bytecode(project: Project) -> None:
     project.write("a", "1")
     project.write(
