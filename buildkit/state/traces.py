@@ -68,11 +68,13 @@ class TraceStore:
         self._pending: dict[str, TraceRow] = {}
         self._removed: set[str] = set()
         self._fingerprints: list[tuple[str, Fingerprint]] = []
+        self._version: int | None = None  # when the traces were read, or last written by us
 
     def all(self) -> dict[str, Trace]:
         """Return every trace by task name, buffered writes included."""
         if self._traces is None:
             self._traces = {}
+            self._version = self._data_version()
             if self._connection is not None:
                 rows = self._connection.execute(
                     'SELECT task, action_key, outputs, "values", result, status, ignored, wall_ns, extra'
@@ -142,6 +144,8 @@ class TraceStore:
         if self._pending or self._removed:
             self._before_writing()
         with transaction(self._connection):
+            if self._version is not None and self._data_version() != self._version:
+                self._yield_to_newer()
             self._connection.executemany(
                 "DELETE FROM traces WHERE task = ?", [(_stored(task),) for task in self._removed]
             )
@@ -158,9 +162,28 @@ class TraceStore:
                     for path, seen in self._fingerprints
                 ],
             )  # fmt: skip
+        self._version = self._data_version()
         self._removed.clear()
         self._pending.clear()
         self._fingerprints.clear()
+
+    def _data_version(self) -> int:
+        """Return a number that changes when another connection has written (SQLite's data_version)."""
+        if self._connection is None:
+            return 0
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def _yield_to_newer(self) -> None:
+        """Drop buffered traces that another process has outdated: a `doit forget` within one of our tasks."""
+        if self._connection is None or not self._pending:
+            return
+        oldest = min(row.recorded_at for row in self._pending.values())
+        for task, recorded_at in self._connection.execute(
+            "SELECT task, recorded_at FROM traces WHERE recorded_at > ?", (oldest,)
+        ).fetchall():
+            row = self._pending.get(_name(task))
+            if row is not None and recorded_at > row.recorded_at:
+                del self._pending[row.task]
 
 
 def _stored(name: str) -> Path:
