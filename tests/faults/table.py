@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,8 @@ def promise_of(test: str) -> str:
 def main(rounds: str = "20") -> int:
     """Run all fault tests; return 1 when one failed."""
     started = time.monotonic()
+    for signum in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):  # nohup: else ignored by all tests
+        signal.signal(signum, signal.SIG_DFL)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report"
         env = os.environ | {
