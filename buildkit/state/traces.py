@@ -6,18 +6,24 @@ next run is decided in `core/decide.py`. Texts in JSON are opaque to this room.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from xxhash import xxh3_64_hexdigest
+
 from buildkit.core.fingerprint import Fingerprint
-from buildkit.state.database import transaction
+from buildkit.state.database import UndecodableError, transaction
 
 OK = "ok"
 FORGOTTEN = "forgotten"  # the record was removed on purpose: the cache is not asked either
 FAILED = "failed"  # the last execution did not succeed; what is left of the record is doit's
 
+
+_NO_VALUES, _NO_RESULT = "{}", "null"
+_CHECKSUM = "buildkit.checksum"  # in `extra`, of values and result
 
 Path = str | bytes  # file names that are not UTF-8 are kept as the bytes that they are
 
@@ -81,6 +87,8 @@ class TraceStore:
                     " FROM traces"
                 )
                 for task, key, outputs, values, result, status, ignored, wall_ns, extra in rows:
+                    if not _intact(values, result, extra):
+                        continue  # as if it had never run
                     self._traces[_name(task)] = Trace(
                         key, outputs or "[]", values or "{}", result or "null", status or FAILED,
                         bool(ignored), wall_ns or 0, extra or "{}",
@@ -152,7 +160,10 @@ class TraceStore:
             self._connection.executemany(
                 'INSERT OR REPLACE INTO traces (task, action_key, components, outputs, "values", result,'
                 " status, ignored, extra, recorded_at, run_id, wall_ns) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-                [(_stored(row.task), *row[1:]) for row in self._pending.values()],
+                [
+                    (_stored(row.task), *row[1:8], _with_checksum(row), *row[9:])
+                    for row in self._pending.values()
+                ],
             )
             self._connection.executemany(
                 "INSERT OR REPLACE INTO fingerprints VALUES (?,?,?,?,?,?,?,?,?)",
@@ -195,7 +206,33 @@ def _stored(name: str) -> Path:
 
 
 def _name(stored: Path) -> str:
-    return stored if isinstance(stored, str) else os.fsdecode(stored)
+    if isinstance(stored, str):
+        return stored
+    if not isinstance(stored, bytes):
+        raise UndecodableError("a name is no text")
+    return os.fsdecode(stored)
+
+
+def _checksum(values: str, result: str) -> str:
+    return xxh3_64_hexdigest(f"{values}\n{result}".encode("utf-8", "surrogateescape"))
+
+
+def _with_checksum(row: TraceRow) -> str:
+    """Return the `extra` of a row that holds values: they reach other tasks, so a flipped bit must show."""
+    if row.values == _NO_VALUES and row.result == _NO_RESULT:
+        return row.extra
+    return json.dumps({**json.loads(row.extra), _CHECKSUM: _checksum(row.values, row.result)})
+
+
+def _intact(values: object, result: object, extra: object) -> bool:
+    if values in (None, _NO_VALUES) and result in (None, _NO_RESULT):
+        return True
+    if not (isinstance(values, str) and isinstance(result, str) and isinstance(extra, str)):
+        return False
+    try:
+        return bool(json.loads(extra)[_CHECKSUM] == _checksum(values, result))
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _signed(number: int) -> int:

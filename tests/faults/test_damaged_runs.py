@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -63,4 +64,18 @@ def test_damage_costs_time_and_never_an_output(tmp_path: Path, rounds: int, what
                     path.unlink()
         build.assert_sound(build.run("-n", rng.choice(["0", "2"])))
         tried()
+    build.assert_sound(build.run())
+
+
+def test_a_value_in_which_a_bit_was_flipped_reaches_nobody(tmp_path: Path) -> None:
+    build = Build(tmp_path)
+    build.assert_sound(build.run())
+    connection = sqlite3.connect(build.root / ".buildkit" / "state.db")
+    (values,) = connection.execute("""SELECT "values" FROM traces WHERE task = 'left'""").fetchone()
+    digit = next(index for index, char in enumerate(values) if char.isdigit())
+    flipped = values[:digit] + chr(ord(values[digit]) ^ 1) + values[digit + 1 :]
+    connection.execute("""UPDATE traces SET "values" = ? WHERE task = 'left'""", (flipped,))
+    connection.commit()
+    connection.close()
+    (build.root / "in3").write_bytes(b"new\n")  # the task that uses the value has to run
     build.assert_sound(build.run())

@@ -215,6 +215,8 @@ def result(text):
 def write(name, extra, dependencies, targets):
     say(name)
     text = texts(dependencies)
+    if os.path.lexists(targets[0]):
+        os.unlink(targets[0])
     with open(targets[0], "wb") as file:
         file.write(extra.encode() + b"\\n" + text)
     return result(text)
@@ -255,7 +257,8 @@ def _definition(job: Job) -> str:
     """Return the lines of dodo.py that define a job."""
     name, salt = job.name, f"salt {job.salt}"
     inputs = " ".join(sorted(job.inputs))
-    say = f'echo {name} >> "$JOURNAL"'
+    # Away with what is there: writing into it would keep its mode, which is an input of others.
+    say = f'echo {name} >> "$JOURNAL"' + (f"; rm -f {job.output}" if job.output else "")
     extras: dict[str, object] = {}
     before = ""
     shell: dict[Kind, str] = {

@@ -367,3 +367,12 @@ def test_bytes_that_are_no_text_are_damage():
     with pytest.raises(sqlite3.DatabaseError) as message, telling_damage():
         b"\xff".decode()
     assert is_damage(message.value)
+
+
+@pytest.mark.parametrize("stored", [None, 7, 1.5])
+def test_a_name_that_is_no_text_is_damage(stored: object):
+    from buildkit.state.traces import _name  # only a damaged page brings such a row about
+
+    with pytest.raises(sqlite3.DatabaseError) as error:
+        _name(stored)  # type: ignore[arg-type]
+    assert is_damage(error.value)
