@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from buildkit.engine.procfs import JOB_VARIABLE
 
 # What Python ignores at its start; a command must see the defaults (`yes | head` would never end).
-_RESET = [signal.SIGPIPE, *([signal.SIGXFSZ] if hasattr(signal, "SIGXFSZ") else [])]
+RESET = [signal.SIGPIPE, *([signal.SIGXFSZ] if hasattr(signal, "SIGXFSZ") else [])]
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as POSIX shells report them
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _MARK = JOB_VARIABLE.encode()
@@ -103,8 +103,8 @@ def _spawn(launch: Launch) -> int:
         program = found
     run = os.posix_spawn if "/" in program else os.posix_spawnp
     if launch.own_group:
-        return run(program, launch.argv, launch.env, file_actions=actions, setpgroup=0, setsigdef=_RESET)
-    return run(program, launch.argv, launch.env, file_actions=actions, setsigdef=_RESET)
+        return run(program, launch.argv, launch.env, file_actions=actions, setpgroup=0, setsigdef=RESET)
+    return run(program, launch.argv, launch.env, file_actions=actions, setsigdef=RESET)
 
 
 def _popen(launch: Launch) -> int:

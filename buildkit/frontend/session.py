@@ -32,6 +32,7 @@ from buildkit.engine.process import ProcessExecutor
 from buildkit.engine.recorder import Recorder
 from buildkit.engine.run import Executors, Run, RunOptions, RunTotals
 from buildkit.engine.scheduler import Scheduler
+from buildkit.engine.spawner import Spawner
 from buildkit.frontend import git
 from buildkit.frontend.ci import ci_service
 from buildkit.frontend.dependency import BuildkitDependency
@@ -94,6 +95,7 @@ class Session:
         self._lock = lock
         self._loop = EventLoop()
         self._runner = TaskRunner(control.tasks)
+        self._commands: ProcessExecutor | None = None
         self._python = self._python_executor()
         self._host = DoitHost(
             control,
@@ -131,6 +133,8 @@ class Session:
     def _after_fork(self) -> None:
         """In a new worker: let go of what belongs to the run."""
         self._lock.close_in_child()
+        if self._commands is not None:
+            self._commands.close_in_child()
 
     # --- the run
 
@@ -210,7 +214,9 @@ class Session:
             self._loop,
             same_group=options.parallel == "inline" and os.isatty(0),
             grace_s=workspace.settings.grace,
+            spawner=Spawner.for_width(self._loop, options.width),
         )
+        self._commands = commands
         run = Run(
             self._plan,
             RunOptions(

@@ -451,3 +451,30 @@ def test_second_run_in_one_project_waits_or_fails_at_once(project: Project):
         first.communicate()
     assert project.read("out") == "done"
     assert project.journal.read_text().split() == ["slow"]
+
+
+def test_many_commands_side_by_side_give_what_they_give_one_by_one(project: Project):
+    """Beyond the first few, commands are started by a thread."""
+    project.write("in", "1")
+    project.dodo("""
+        def task_many():
+            for n in range(60):
+                yield {'name': f'{n:02}', 'file_dep': ['in'], 'targets': [f'out/{n}'],
+                       'actions': ['mkdir -p out', f'echo line {n}; echo {n} > out/{n}'], 'verbosity': 2}
+
+        def task_missing():
+            return {'actions': ['nosuchprogram'], 'task_dep': ['many']}
+
+        def task_values():
+            yield {'name': 'make', 'actions': [lambda: {'x': 1}], 'task_dep': ['many']}
+            yield {'name': 'use', 'actions': ['say got %(x)s'], 'getargs': {'x': ('values:make', 'x')}}
+    """)
+    result = project.run("-n", "3", "--continue", check=2)
+    lines = [line for line in result.stdout.splitlines() if line.startswith("line ")]
+    assert sorted(lines) == sorted(f"line {n}" for n in range(60))
+    assert all(project.read(f"out/{n}") == f"{n}\n" for n in range(60))
+    assert "nosuchprogram: not found" in result.output
+    assert result.ran == ("got 1",)
+    project.remove("out")
+    again = project.run("-n", "3", "many", check=0)
+    assert len(again.restored) == 60

@@ -11,12 +11,22 @@ from engine_rig import Rig, commands, gate, shell
 from buildkit.engine import process as process_module
 from buildkit.engine.job import Command, CommandJob, JobStatus, PythonJob
 from buildkit.engine.process import ProcessExecutor, judge
+from buildkit.engine.spawner import Spawner
+
+LINUX = sys.platform.startswith("linux")
 
 
-@pytest.fixture
-def rig():
-    with Rig(ProcessExecutor) as made:
+@pytest.fixture(
+    params=["direct", pytest.param("spawner", marks=pytest.mark.skipif(not LINUX, reason="Linux"))]
+)
+def rig(request):
+    """Commands are started in the loop's thread, or in that of a spawner: nobody may see a difference."""
+    with Rig(lambda loop: ProcessExecutor(loop, spawner=spawner(request, loop))) as made:
         yield made
+
+
+def spawner(request, loop):
+    return Spawner(loop, few=0) if request.param == "spawner" else None
 
 
 def direct(*argv: str, **options: object) -> CommandJob:
