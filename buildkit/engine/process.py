@@ -78,6 +78,7 @@ class ProcessExecutor:
         self.ender = ender or TreeEnder(loop)
         self.inherited = Inherited()
         self.spawner = None if same_group else spawner
+        self.hurried = False
         self.given: set[int] = set()  # children's ends of pipes, open until the spawner has started them
         self.own_peak_bytes = 0  # our own peak resident set when it was last looked at
         self.may_inherit_stdin = same_group or not os.isatty(0)  # a background group that reads is stopped
@@ -110,6 +111,7 @@ class ProcessExecutor:
 
     def hurry(self) -> None:
         """Kill what is being ended."""
+        self.hurried = True
         self.ender.hurry()
 
     def shutdown(self, grace_s: float) -> None:
@@ -272,6 +274,8 @@ class _Running:
             self.watch(late=True)
             if self.end_after_start is not None:
                 self.end(self.end_after_start)
+                if self.executor.hurried:
+                    self.executor.hurry()
             return
         self.ending, self.exited = self.end_after_start, True
         self.close_fds()
