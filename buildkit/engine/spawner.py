@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FEW = 16  # commands of a run that are started directly: threads and ctypes cost 10 ms
 _SETPGROUP, _SETSIGDEF = 0x02, 0x04  # <spawn.h> of glibc and musl
+_SWITCH_S = 1e-4  # how long the loop may keep the interpreter from the thread; 5 ms are ten commands
 _ROOM = 1024  # bytes for a structure that is opaque here; the largest is an attribute of 336
 
 Started = Callable[[int], None]  # called in the loop's thread with the pid, or 0 where nothing was started
@@ -36,6 +37,7 @@ class Spawner:
         self._libc: _Libc | None = None
         self._queue: queue.SimpleQueue[tuple[_Prepared, Started] | None] | None = None
         self._thread: Any = None
+        self._interval_before = 0.0
 
     @staticmethod
     def for_width(loop: EventLoop, width: int) -> Spawner | None:
@@ -66,6 +68,7 @@ class Spawner:
             self._queue.put(None)
             self._thread.join()
             self._queue = None
+            sys.setswitchinterval(self._interval_before)
 
     def _begin(self) -> bool:
         import queue
@@ -76,6 +79,8 @@ class Spawner:
         except (ImportError, OSError, AttributeError):
             self._started = -sys.maxsize  # a C library without it: never ask again
             return False
+        self._interval_before = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH_S)
         self._queue = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, args=(self._libc, self._queue), daemon=True)
         self._thread.start()
