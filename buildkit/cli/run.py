@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Any
 
 from doit import cmd_run
@@ -30,6 +31,7 @@ from buildkit.engine.scheduler import refuse_cycles
 from buildkit.frontend.console import BuildkitReporter
 from buildkit.frontend.definitions import unknown_task
 from buildkit.frontend.dependency import BuildkitDependency
+from buildkit.frontend.hosting import DoitHosting
 from buildkit.frontend.observing import Observing, console_mode
 from buildkit.frontend.planner import Planner
 from buildkit.frontend.remember import Console, Memory
@@ -255,26 +257,32 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
             reporter_object = self._reporter(reporter, outstream, failure_verbosity)
             if isinstance(reporter_object, BuildkitReporter):
                 reporter_object.folding = observing.folding
+            sink = ReporterSink(
+                reporter_object,
+                tasks=self.control.tasks,
+                selected=self.control.selected_tasks,
+                stream=stream,
+                parallel=options.width > 1,
+                warn=warn_on_stderr,
+                voice=observing.voice,
+                folding=observing.folding,
+            )
             session = Session(
                 self._workspace,
-                self.control,
                 plan,
                 options=options,
                 machine=machine,
-                planner=planner,
-                dependency=dependency,
-                stream=stream,
-                lock=self._lock,
-                sink=lambda tasks: ReporterSink(
-                    reporter_object,
-                    tasks=tasks,
-                    selected=self.control.selected_tasks,
+                hosting=partial(
+                    DoitHosting,
+                    control=self.control,
+                    planner=planner,
+                    dependency=dependency,
                     stream=stream,
-                    parallel=options.width > 1,
-                    warn=warn_on_stderr,
-                    voice=observing.voice,
-                    folding=observing.folding,
+                    parallel=options.parallel,
+                    width=options.width,
                 ),
+                lock=self._lock,
+                sink=sink,
                 observers=observing.observers,
                 own_files=[1, 2, *observing.open_files, *([outfile] if isinstance(outfile, str) else [])],
             )

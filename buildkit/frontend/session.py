@@ -1,4 +1,4 @@
-"""One run of a loaded dodo.py: puts plan, state, engine and reporter together.
+"""One run of a plan: puts state, engine and reporter together.
 
 What belongs here: the wiring, and what has to happen before the first and after the last task.
 """
@@ -14,17 +14,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
-
-from doit.control import TaskControl
-from doit.task import Stream
+from typing import Protocol
 
 import buildkit
 from buildkit.core.errors import BuildkitError, ExitCode
 from buildkit.core.execution import Decision, Execution
 from buildkit.core.plan import Plan, Task, TaskKind
 from buildkit.engine.events import Aborted, EventSink
-from buildkit.engine.job import JobOutcome
+from buildkit.engine.host import Host
+from buildkit.engine.job import Executor, JobOutcome
 from buildkit.engine.judge import Judge
 from buildkit.engine.loop import EventLoop
 from buildkit.engine.machine import Machine
@@ -35,11 +33,7 @@ from buildkit.engine.scheduler import Scheduler
 from buildkit.engine.spawner import Spawner
 from buildkit.frontend import git
 from buildkit.frontend.ci import ci_service
-from buildkit.frontend.dependency import BuildkitDependency
-from buildkit.frontend.host import DoitHost
 from buildkit.frontend.observing import RunParts
-from buildkit.frontend.planner import Planner
-from buildkit.frontend.runner import TaskRunner
 from buildkit.frontend.workspace import Workspace
 from buildkit.observe.context import TRACEPARENT, RunContext, TraceContext
 from buildkit.observe.observer import FanOut, Observer
@@ -66,69 +60,61 @@ class SessionOptions:
     argv: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))
 
 
+class Hosting(Protocol):
+    """Who answers the engine's questions in one run, and runs what is Python."""
+
+    @property
+    def host(self) -> Host:
+        """Who answers."""
+
+    @property
+    def python(self) -> Executor:
+        """Who runs Python actions."""
+
+    @property
+    def inline(self) -> Executor:
+        """Who runs those that need the terminal, in this process."""
+
+    def close(self) -> None:
+        """Let go of all that; the run is over."""
+
+
 class Session:
     """A run; `run` may be called once."""
 
     def __init__(
         self,
         workspace: Workspace,
-        control: TaskControl,
         plan: Plan,
         *,
         options: SessionOptions,
         machine: Machine,
-        planner: Planner,
-        dependency: BuildkitDependency,
-        stream: Stream,
+        hosting: Callable[[EventLoop, Callable[[], None]], Hosting],
         lock: ProjectLock,
-        sink: Callable[[Mapping[str, Any]], EventSink],
+        sink: EventSink,
         observers: Callable[[RunParts], Sequence[Observer]] = lambda _parts: (),
         own_files: Sequence[int | str] = (),
     ) -> None:
-        """`sink` makes the reporter's sink once the host's tasks are known, `observers` who else is told.
+        """`hosting` is given the loop, and what a forked worker has to call; `sink` is the reporter's.
 
-        `own_files`, open or by path, are written by us while tasks run.
+        `observers` makes those who are told beside it. `own_files`, open or by path, are written by us while
+        tasks run.
         """
         self._workspace = workspace
         self._options = options
         self._machine = machine
         self._lock = lock
         self._loop = EventLoop()
-        self._runner = TaskRunner(control.tasks)
         self._commands: ProcessExecutor | None = None
-        self._python = self._python_executor()
-        self._host = DoitHost(
-            control,
-            planner,
-            dependency=dependency,
-            stream=stream,
-            retire_workers=self._retire_workers,
-        )
+        self._hosting = hosting(self._loop, self._after_fork)
         self._plan = plan
-        self._dirtiness = git.Dirtiness(sink(control.tasks), workspace.root, workspace.environ)
+        self._dirtiness = git.Dirtiness(sink, workspace.root, workspace.environ)
         self._observers = observers
         self._own_files = own_files
         self._run_id: int | None = None
         self._history: History | None = None
         self._predicted: Mapping[str, int] | None = None
         self._warned_state = False
-
-    def _python_executor(self) -> Any:
-        from buildkit.engine.threads import InlineExecutor, ThreadExecutor
-
-        self._inline = InlineExecutor(self._loop, self._runner.run)
-        if self._options.parallel == "inline":
-            return self._inline
-        if self._options.parallel == "thread":
-            return ThreadExecutor(self._loop, self._runner.run, self._options.width)
-        from buildkit.engine.workers import WorkerPool
-
-        return WorkerPool(self._loop, self._runner.run, self._options.width, after_fork=self._after_fork)
-
-    def _retire_workers(self) -> None:
-        retire = getattr(self._python, "retire_all", None)
-        if retire is not None:
-            retire()
 
     def _after_fork(self) -> None:
         """In a new worker: let go of what belongs to the run."""
@@ -148,7 +134,7 @@ class Session:
             table=workspace.table,
             traces=workspace.traces,
             values=workspace.values,
-            host=self._host,
+            host=self._hosting.host,
             environ=workspace.environ,
             root=workspace.root,
             always=self._options.always,
@@ -233,8 +219,8 @@ class Session:
             judge=judge,
             recorder=recorder,
             values=workspace.values,
-            host=self._host,
-            executors=Executors(commands, self._python, self._inline),
+            host=self._hosting.host,
+            executors=Executors(commands, self._hosting.python, self._hosting.inline),
             loop=self._loop,
             sink=sink,
             environ=workspace.environ,
@@ -250,7 +236,7 @@ class Session:
             raise
         finally:
             self._loop.close()
-            self._runner.close()
+            self._hosting.close()
 
     def is_ignored(self, task: str) -> bool:
         """Whether the user has said `doit ignore` for a task."""

@@ -1,0 +1,72 @@
+"""What a run needs of a loaded dodo.py: answers to the engine's questions, and whoever runs Python actions.
+
+What belongs here: putting these together for doit's objects. Runs that do without a dodo.py bring their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from doit.control import TaskControl
+from doit.task import Stream
+
+from buildkit.engine.job import Executor
+from buildkit.engine.loop import EventLoop
+from buildkit.frontend.dependency import BuildkitDependency
+from buildkit.frontend.host import DoitHost
+from buildkit.frontend.planner import Planner
+from buildkit.frontend.runner import TaskRunner
+
+
+class DoitHosting:
+    """The part of one run that knows doit's tasks."""
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        after_fork: Callable[[], None],
+        *,
+        control: TaskControl,
+        planner: Planner,
+        dependency: BuildkitDependency,
+        stream: Stream,
+        parallel: str,
+        width: int,
+    ) -> None:
+        """`parallel` is 'process', 'thread' or 'inline'; `after_fork` is called in each new worker."""
+        from buildkit.engine.threads import InlineExecutor  # as below: not before something is to be run
+
+        self._runner = TaskRunner(control.tasks)
+        self.inline: Executor = InlineExecutor(loop, self._runner.run)
+        self._retire: Callable[[], None] | None = None
+        self.python = self._python_executor(loop, after_fork, parallel, width)
+        self.host = DoitHost(
+            control,
+            planner,
+            dependency=dependency,
+            stream=stream,
+            retire_workers=self._retire_workers,
+        )
+
+    def _python_executor(
+        self, loop: EventLoop, after_fork: Callable[[], None], parallel: str, width: int
+    ) -> Executor:
+        if parallel == "inline":
+            return self.inline
+        if parallel == "thread":
+            from buildkit.engine.threads import ThreadExecutor
+
+            return ThreadExecutor(loop, self._runner.run, width)
+        from buildkit.engine.workers import WorkerPool
+
+        pool = WorkerPool(loop, self._runner.run, width, after_fork=after_fork)
+        self._retire = pool.retire_all
+        return pool
+
+    def _retire_workers(self) -> None:
+        if self._retire is not None:
+            self._retire()
+
+    def close(self) -> None:
+        """Let go of what runs tasks; the run is over."""
+        self._runner.close()
