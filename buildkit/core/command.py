@@ -82,11 +82,6 @@ class CommandAnalysis:
     scripts: tuple[str, ...] = ()
 
 
-def needs_shell_builtin(word: str) -> bool:
-    """Return whether some POSIX shell treats `word`, as the first of a command, as its own."""
-    return word in _SHELL_ONLY
-
-
 def analyze(text: str) -> CommandAnalysis:
     """Return what is certain about a command text."""
     if _PLAIN_TEXT.fullmatch(text):

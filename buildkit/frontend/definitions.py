@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import CodeType
 from typing import Any
 
-from doit.exceptions import InvalidCommand, InvalidDodoFile
+from doit.exceptions import InvalidCommand
 
 from buildkit.core.errors import PlanError, did_you_mean
 
@@ -89,11 +89,6 @@ def loading_error(error: BaseException, root: str) -> PlanError:
     name = "" if frame is None or frame.name == "<module>" else f", in {frame.name}"
     place = "" if frame is None else f"{_short(frame.filename, root)}:{frame.lineno}{name}: "
     return PlanError(f"{place}{type(error).__name__}: {error}")
-
-
-def is_users_mistake(error: BaseException) -> bool:
-    """Whether doit itself prints this error as one line."""
-    return isinstance(error, (InvalidCommand, InvalidDodoFile))
 
 
 def _is_own(filename: str, root: str) -> bool:

@@ -8,7 +8,6 @@ host's business.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -464,9 +463,3 @@ def _names_changed(function: Any) -> bool:
 def is_interactive(action: BaseAction) -> bool:
     """Whether an action needs the terminal for itself."""
     return isinstance(action, _INTERACTIVE)
-
-
-def relative_to(path: str, root: str) -> str:
-    """Return `path` as seen from `root` when it lies below, else as it is."""
-    prefix = root.rstrip(os.sep) + os.sep
-    return path[len(prefix) :] if path.startswith(prefix) else path

@@ -312,8 +312,3 @@ def to_json(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [to_json(each) for each in value]
     return value
-
-
-def document(data: ReportData) -> dict[str, Any]:
-    """Return the whole report as a JSON document, with its schema."""
-    return {"schema": SCHEMA, **to_json(data)}

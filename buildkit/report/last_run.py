@@ -10,7 +10,6 @@ import signal
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from typing import Any
 
 from buildkit.core.execution import Decision, Execution, Reason, ReasonKind
@@ -95,11 +94,6 @@ def rows_of(
     skipped = (task for task in history.skipped_tasks_of(run.id) if task not in last_attempts)
     rows.extend(TaskRow(Execution(task, Decision.SKIPPED, up_to_date)) for task in skipped)
     return rows
-
-
-def matching(rows: Iterable[TaskRow], pattern: str) -> list[TaskRow]:
-    """Return the rows whose task matches the shell pattern."""
-    return [row for row in rows if fnmatchcase(row.execution.task, pattern)]
 
 
 def ordered(rows: Iterable[TaskRow], order: Order) -> list[TaskRow]:

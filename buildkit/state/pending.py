@@ -1,8 +1,8 @@
 """Runs that had nothing to do, kept as lines until somebody opens the database.
 
-The fast answer to such a run must not even import sqlite3; one appended line is all it can afford. The next
-run, or a report, moves the lines into the history. A line that cannot be read is dropped: it costs one
-entry of the history.
+The fast answer to such a run must not even import sqlite3; one line (`snapshot.append_line`) is all it can
+afford. The next run, or a report, moves the lines into the history. A line that cannot be read is dropped:
+it costs one entry of the history.
 """
 
 from __future__ import annotations
@@ -10,22 +10,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from buildkit.state.directory import state_directory
-from buildkit.state.snapshot import append_line
 
 PENDING_NAME = "pending.jsonl"
-
-
-def append_run(project: str, run: Mapping[str, Any]) -> int:
-    """Add `run` (see `History.import_run` for its keys), and return how many bytes are waiting now.
-
-    OSError as `open` raises it: whether that matters is for the caller to say.
-    """
-    line = json.dumps(run, separators=(",", ":")).encode()
-    return append_line(os.path.join(state_directory(project), PENDING_NAME), line)
 
 
 def drain(project: str, import_runs: Callable[[list[dict[str, Any]]], None]) -> int:

@@ -85,7 +85,7 @@ SUMMARY_FIELDS = tuple(each.name for each in fields(RunSummary) if each.name not
 
 
 def line_of_run(info: RunInfo, summary: RunSummary, database_uid: str) -> dict[str, Any]:
-    """Return a finished run as `pending.append_run` keeps it and `History.import_runs` reads it.
+    """Return a finished run as a line of `state/pending.py`, which `History.import_runs` reads.
 
     Skipped tasks are kept where `summary` has them as ranges; the ids in them are those of the database
     with that uid.

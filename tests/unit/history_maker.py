@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -10,6 +12,7 @@ from buildkit.core.execution import Cost, Decision, Execution, Reason, ReasonKin
 from buildkit.state.database import open_database
 from buildkit.state.history import History
 from buildkit.state.runs import RunInfo, RunSummary
+from buildkit.state.snapshot import PENDING, append_line
 
 SECOND = 10**9
 START = 1_767_225_600.0  # 2026-01-01
@@ -30,6 +33,11 @@ def failed(task: str, wall_s: float = 1.0, exit_code: int | None = 1, **fields: 
     return Execution(
         task, Decision.FAILED, **{"reasons": CHANGED, "cost": cost, "exit_code": exit_code, **fields}
     )
+
+
+def append_run(project: str, run: Mapping[str, object]) -> None:
+    """Leave a run in the file where those wait that had nothing to do, as the fast start does."""
+    append_line(os.path.join(project, PENDING), json.dumps(run).encode())
 
 
 class HistoryMaker:

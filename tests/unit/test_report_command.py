@@ -6,13 +6,13 @@ import subprocess
 import sys
 
 import pytest
+from history_maker import append_run
 
 from buildkit.cli.report import Report
 from buildkit.core.execution import Cost, Decision, Execution, Reason, ReasonKind
 from buildkit.state.database import database_path, open_database
 from buildkit.state.history import History
 from buildkit.state.lock import ProjectLock
-from buildkit.state.pending import append_run
 from buildkit.state.runs import RunInfo, RunSummary, line_of_run
 
 COMMAND = "import sys; from buildkit.cli.report import Report; sys.exit(Report().parse_execute(sys.argv[1:]))"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from buildkit.core.execution import Cost, Decision, Execution, Reason, ReasonKind
-from buildkit.report.last_run import COLUMNS, Order, TaskRow, as_json, cells, matching, ordered, rows_of
+from buildkit.report.last_run import COLUMNS, Order, TaskRow, as_json, cells, ordered, rows_of
 from buildkit.state.database import open_database
 from buildkit.state.history import History
 from buildkit.state.runs import RunInfo, RunSummary
@@ -82,12 +82,6 @@ def test_orders_put_the_largest_first():
     for order in (Order.WALL, Order.CPU, Order.MEMORY, Order.CHANGE, Order.INTEREST):
         assert ordered([small, large], order) == [large, small]
     assert ordered([large, small], Order.NAME) == [small, large]
-
-
-def test_tasks_are_chosen_by_pattern():
-    rows = [TaskRow(Execution(name, Decision.EXECUTED)) for name in ("test:a", "test:b", "lint")]
-    assert [row.execution.task for row in matching(rows, "test:*")] == ["test:a", "test:b"]
-    assert matching(rows, "TEST:*") == []
 
 
 @pytest.mark.parametrize(

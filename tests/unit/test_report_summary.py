@@ -1,11 +1,7 @@
 """The last line of a run, and what it claims to have saved."""
 
-from buildkit.core.execution import Cost, Decision, Execution
-from buildkit.core.saving import saved_ns
 from buildkit.report.summary import summary_line
 from buildkit.state.runs import RunSummary
-
-SECOND = 10**9
 
 
 def summary(**counts):
@@ -44,24 +40,4 @@ def test_large_counts_can_be_read():
 
 
 def test_nothing_is_claimed_without_history():
-    assert saved_ns([Execution("a", Decision.RESTORED)], ["b"], {}) == 0
     assert "saved" not in summary_line(summary(restored=1, skipped=1, saved_ns=0))
-
-
-def test_restored_and_skipped_tasks_save_what_they_took_when_they_ran():
-    restored = Execution("a", Decision.RESTORED, cost=Cost(wall_ns=SECOND), saved_ns=5 * SECOND)
-    assert saved_ns([restored], ["b", "c"], {"b": 2 * SECOND, "a": 99 * SECOND}) == 6 * SECOND
-
-
-def test_history_stands_in_where_the_cache_does_not_know_the_time():
-    assert saved_ns([Execution("a", Decision.RESTORED)], [], {"a": 3 * SECOND}) == 3 * SECOND
-
-
-def test_what_ran_or_failed_saves_nothing():
-    executions = [Execution("a", Decision.EXECUTED), Execution("b", Decision.FAILED)]
-    assert saved_ns(executions, [], {"a": SECOND, "b": SECOND}) == 0
-
-
-def test_a_restore_that_took_longer_than_the_task_does_not_eat_the_savings_of_others():
-    slow = Execution("a", Decision.RESTORED, cost=Cost(wall_ns=9 * SECOND), saved_ns=SECOND)
-    assert saved_ns([slow], ["b"], {"b": SECOND}) == SECOND

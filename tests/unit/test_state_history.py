@@ -4,12 +4,12 @@ import os
 import sqlite3
 
 import pytest
+from history_maker import append_run
 
 from buildkit.core.errors import UsageError
 from buildkit.core.execution import Cost, Decision, Execution, Reason, ReasonKind
 from buildkit.state.database import database_path, open_database
 from buildkit.state.history import History
-from buildkit.state.pending import append_run
 from buildkit.state.runs import RunInfo, RunSummary, line_of_run
 
 
