@@ -68,6 +68,10 @@ class Reason:
         more = f" and {len(self.names) - 3} more" if len(self.names) > 3 else ""
         return f"{self.kind}: {shown}{more}"
 
+    def as_json(self) -> dict[str, object]:
+        """Return the reason as all of our JSON spells it."""
+        return {"kind": self.kind.value, "names": list(self.names)}
+
 
 @dataclass(slots=True)
 class Cost:
@@ -81,6 +85,11 @@ class Cost:
     rss_bytes: int | None = None
     read_bytes: int | None = None  # block input
     write_bytes: int | None = None  # block output
+
+    @property
+    def cpu_ns(self) -> int | None:
+        """User and system time together; None where not measured."""
+        return None if self.user_ns is None or self.system_ns is None else self.user_ns + self.system_ns
 
 
 @dataclass(slots=True)

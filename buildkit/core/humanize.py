@@ -54,6 +54,28 @@ def listed(names: list[str] | tuple[str, ...], limit: int = 3) -> str:
     return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown
 
 
+def signal_name(number: int) -> str:
+    """Return `SIGKILL` for 9."""
+    from signal import Signals  # brings enum along, which the fast start does without
+
+    try:
+        return Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
+
+
+def ending(exit_code: int | None, signal: int | None) -> str:
+    """Return how a process failed: `exit code 1`, `killed by SIGKILL`; empty where that is not known."""
+    if signal is not None:
+        return f"killed by {signal_name(signal)}"
+    return f"exit code {exit_code}" if exit_code else ""
+
+
+def first_line(message: str) -> str:
+    """Return the first line of a message, which says what the others explain."""
+    return message.strip().partition("\n")[0]
+
+
 def printable(text: str) -> str:
     """Return `text` harmless for a terminal: what is not printable (escapes, say) is spelt out."""
     if text.isprintable():

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from itertools import chain
 
 from buildkit.core.execution import Decision
-from buildkit.core.humanize import duration, plural
+from buildkit.core.humanize import duration, first_line, plural
 from buildkit.observe.context import RunContext
 from buildkit.observe.diagnostics import Diagnostic, Severity, find_diagnostics
 from buildkit.observe.executions import Ended, Executions
@@ -135,10 +135,10 @@ def summary(executions: Executions, project: str, elapsed_s: float, exit_code: i
 def _row(each: Ended) -> str:
     execution, cost = each.execution, each.execution.cost
     mark = "❌ " if execution.decision is Decision.FAILED else ""
-    cpu = "" if cost.user_ns is None or cost.system_ns is None else duration(cost.user_ns + cost.system_ns)
+    cpu = "" if cost.cpu_ns is None else duration(cost.cpu_ns)
     why = "; ".join(str(reason) for reason in execution.reasons)
     if each.failure is not None:
-        why = each.failure.message.strip().partition("\n")[0]
+        why = first_line(each.failure.message)
     wall = duration(cost.wall_ns) if cost.wall_ns else ""
     return f"| {_cell(execution.task)} | {mark}{execution.decision} | {wall} | {cpu} | {_cell(why[:200])} |"
 

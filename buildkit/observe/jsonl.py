@@ -129,7 +129,7 @@ def execution_fields(execution: Execution) -> dict[str, Any]:
     cost = execution.cost
     fields = {
         "decision": str(execution.decision),
-        "reasons": [{"kind": str(reason.kind), "names": list(reason.names)} for reason in execution.reasons],
+        "reasons": [reason.as_json() for reason in execution.reasons],
         "started_ns": execution.started_ns or None,
         "queue_ns": execution.queue_ns or None,
         "wall_ns": cost.wall_ns or None,

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from xml.sax.saxutils import escape, quoteattr
 
 from buildkit.core.execution import Decision
+from buildkit.core.humanize import first_line
 from buildkit.engine.events import FailureKind
 from buildkit.observe.context import RunContext
 from buildkit.observe.executions import Ended, Executions
@@ -95,9 +96,8 @@ def _case(each: Ended) -> str:
     verdict = _verdict(each)
     if verdict is not None:
         message = each.failure.message if each.failure is not None else str(execution.decision)
-        first = message.strip().partition("\n")[0]
         kind = each.failure.kind if each.failure is not None else FailureKind.ERROR
-        opening = f"{verdict} message={_attribute(first)} type={_attribute(str(kind))}"
+        opening = f"{verdict} message={_attribute(first_line(message))} type={_attribute(str(kind))}"
         body.append(f"<{opening}>{_text(message)}</{verdict}>")
     elif execution.decision in _SKIPPED:
         body.append(f"<skipped message={_attribute(_SKIPPED[execution.decision])}/>")

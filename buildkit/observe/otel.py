@@ -13,6 +13,7 @@ from typing import Any
 
 from buildkit.core.errors import UsageError
 from buildkit.core.execution import Decision
+from buildkit.core.humanize import first_line
 from buildkit.engine.job import JobStatus
 from buildkit.observe.context import RunContext
 from buildkit.observe.executions import Ended, Executions
@@ -168,7 +169,7 @@ class OpenTelemetry:
                 start_time=started_ns,
             )
             if each.failure is not None:
-                span.set_status(otel.Status(otel.StatusCode.ERROR, _first_line(each.failure.message)))
+                span.set_status(otel.Status(otel.StatusCode.ERROR, first_line(each.failure.message)))
             span.end(started_ns + execution.cost.wall_ns)
         if exit_code:
             run.set_status(otel.Status(otel.StatusCode.ERROR, f"exit code {exit_code}"))
@@ -268,7 +269,3 @@ def _task_result(each: Ended) -> str:
     if each.status is JobStatus.TIMED_OUT:
         return "timeout"
     return "failure" if each.status in (JobStatus.FAILED, JobStatus.SIGNALLED) else "error"
-
-
-def _first_line(message: str) -> str:
-    return message.strip().partition("\n")[0]

@@ -111,8 +111,8 @@ def _task_metrics(acted: Iterable[Ended]) -> list[Metric]:
         execution, cost = each.execution, each.execution.cost
         labels = {"task": execution.task, "decision": str(execution.decision)}
         duration.samples.append((labels, cost.wall_ns / 1e9))
-        if cost.user_ns is not None and cost.system_ns is not None:
-            cpu.samples.append((labels, (cost.user_ns + cost.system_ns) / 1e9))
+        if cost.cpu_ns is not None:
+            cpu.samples.append((labels, cost.cpu_ns / 1e9))
         if cost.rss_bytes is not None:
             memory.samples.append((labels, cost.rss_bytes))
     return [duration, cpu, memory]

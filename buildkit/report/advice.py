@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from buildkit.core.execution import Decision, Reason, ReasonKind
 from buildkit.core.humanize import duration, plural, printable
+from buildkit.core.quantiles import whole_median
 from buildkit.report.data import Advice, Bottleneck, Efficiency, RunView
 from buildkit.report.efficiency import bound_ns
 from buildkit.report.last_run import TaskRow
-from buildkit.report.quantiles import median
 from buildkit.report.samples import Samples
 
 _WORTH_SHARE = 0.05  # of the run's task time: what gains less is not worth a line
@@ -154,7 +154,7 @@ def _volatile_inputs(samples: Samples, reasons: Mapping[int, tuple[Reason, ...]]
                 "volatile-input",
                 f"See whether '{printable(task)}' needs '{printable(path)}' as an input.",
                 f"it was executed because of that input in {len(hit)} of {runs} runs ({len(hit) / runs:.0%})",
-                round(median(samples.tasks[task].wall_ns) * len(hit) / runs),
+                round(whole_median(samples.tasks[task].wall_ns) * len(hit) / runs),
                 task,
             )
 

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 from buildkit.core.errors import UsageError, did_you_mean
 from buildkit.core.execution import Decision
-from buildkit.core.humanize import duration, plural, printable
+from buildkit.core.humanize import duration, ending, plural, printable
 from buildkit.report.explain_text import reason_line
 from buildkit.report.last_run import TaskRow
 from buildkit.report.tables import Column, render
@@ -66,11 +66,9 @@ def run_text(row: TaskRow) -> str:
     took = f" in {duration(execution.cost.wall_ns)}" if execution.cost.wall_ns else ""
     lines = [f"{printable(execution.task)}: {execution.decision}{took}"]
     lines += [f"  {line}" for reason in _reasons(row) for line in reason.splitlines()]
-    if execution.decision is Decision.FAILED:
-        if execution.signal is not None:
-            lines.append(f"  killed by signal {execution.signal}")
-        elif execution.exit_code is not None:
-            lines.append(f"  exit code {execution.exit_code}")
+    how = ending(execution.exit_code, execution.signal)
+    if execution.decision is Decision.FAILED and how:
+        lines.append(f"  {how}")
     if execution.decision is Decision.EXECUTED and execution.uncacheable_reason:
         lines.append(f"  not kept in the cache: {printable(execution.uncacheable_reason)}")
     if execution.log_path:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from buildkit.core.difference import UNSET, Difference, Part, PartKind
 from buildkit.core.execution import Decision, Reason, ReasonKind
-from buildkit.core.humanize import duration, listed, plural, printable, size
+from buildkit.core.humanize import duration, ending, first_line, listed, plural, printable, size
 from buildkit.report.explanation import (
     INTEREST,
     Brief,
@@ -75,7 +75,7 @@ def reason_line(reason: Reason) -> str:
 
 def _why(brief: Brief) -> str:
     if brief.message:
-        return brief.message.strip().splitlines()[0]
+        return first_line(brief.message)
     if brief.would is Would.SKIP:
         return f"as long as {brief.awaited} leads to the same" if brief.awaited else ""
     return "; ".join(str(reason) for reason in brief.reasons)
@@ -253,10 +253,8 @@ def _last(last: LastTime) -> str:
     if execution.cost.wall_ns:
         told += f" in {duration(execution.cost.wall_ns)}"
     if execution.decision is Decision.FAILED:
-        if execution.signal is not None:
-            told += f", killed by signal {execution.signal}"
-        elif execution.exit_code is not None:
-            told += f", exit code {execution.exit_code}"
+        how = ending(execution.exit_code, execution.signal)
+        told += f", {how}" if how else ""
         if execution.log_path:
             told += f", log: {printable(execution.log_path)}"
     return told

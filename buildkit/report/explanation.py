@@ -104,7 +104,7 @@ def brief_json(brief: Brief) -> dict[str, Any]:
     return {
         "task": brief.task,
         "would": brief.would.value,
-        "reasons": [{"kind": reason.kind.value, "names": list(reason.names)} for reason in brief.reasons],
+        "reasons": [reason.as_json() for reason in brief.reasons],
         "message": brief.message or None,
         "awaits": brief.awaited,
     }

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from buildkit.core.quantiles import median
 from buildkit.report.data import Forecast
 
 LEAST_DAYS = 30  # from the first to the last day
@@ -127,6 +128,7 @@ def _forecast(what: str, points: Sequence[tuple[int, int]], target_s: float | No
 
 
 def _days_until(gap: float, slope: float) -> float | None:
+    """Return when a gap is closed at so much a day; None where that is not within a year."""
     if gap <= 0:
         return 0.0
     days = gap / slope if slope > 0 else math.inf
@@ -146,8 +148,8 @@ def slope_of(points: Sequence[tuple[int, int]]) -> Slope | None:
         for j in range(i + 1, len(days))
         if days[j] > days[i]
     )
-    middle = _middle(slopes)
-    level = _middle([log - middle * day for log, day in zip(logs, days, strict=True)])
+    middle = median(slopes)
+    level = median([log - middle * day for log, day in zip(logs, days, strict=True)])
     residuals = [log - level - middle * day for log, day in zip(logs, days, strict=True)]
     count = len(points)
     reach = _NORMAL_95 * math.sqrt(count * (count - 1) * (2 * count + 5) / 18) * _inflation(residuals)
@@ -172,17 +174,11 @@ def _is_step(logs: Sequence[float], off_the_line: float) -> bool:
     """Return whether two levels fit the values as well as the line does."""
     for start in range(3, len(logs) - 2):
         before, after = logs[:start], logs[start:]
-        low, high = _middle(before), _middle(after)
+        low, high = median(before), median(after)
         off = sum(abs(log - low) for log in before) + sum(abs(log - high) for log in after)
         if off <= _BETTER_STEP * off_the_line:
             return True
     return False
-
-
-def _middle(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def cache_forecast(stored: Sequence[tuple[int, int]], use: CacheUse | None) -> Forecast | None:
@@ -204,10 +200,6 @@ def cache_forecast(stored: Sequence[tuple[int, int]], use: CacheUse | None) -> F
     low, high = max(0.0, mean - error), mean + error
     room = max(0, use.limit - use.size)
 
-    def days_until_full(rate: float) -> float | None:
-        days = room / rate if rate > 0 else math.inf
-        return days if days <= _HORIZON_DAYS else None
-
     return Forecast(
         what="cache",
         unit="bytes",
@@ -216,7 +208,7 @@ def cache_forecast(stored: Sequence[tuple[int, int]], use: CacheUse | None) -> F
         growth_low=1 + low * _MONTH / use.size,
         growth_high=1 + high * _MONTH / use.size,
         days=span,
-        breaks_in_days=days_until_full(mean),
-        breaks_earliest_days=days_until_full(high),
-        breaks_latest_days=days_until_full(low),
+        breaks_in_days=_days_until(room, mean),
+        breaks_earliest_days=_days_until(room, high),
+        breaks_latest_days=_days_until(room, low),
     )

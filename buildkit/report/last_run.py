@@ -6,15 +6,14 @@ read; nothing is measured or decided.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from buildkit.core.execution import Decision, Execution, Reason, ReasonKind
-from buildkit.core.humanize import change, duration, printable, size
-from buildkit.report.quantiles import median
+from buildkit.core.humanize import change, duration, ending, printable, size
+from buildkit.core.quantiles import whole_median
 from buildkit.report.tables import Column
 from buildkit.state.history import History
 from buildkit.state.runs import RunRecord
@@ -65,8 +64,7 @@ class TaskRow:
     @property
     def cpu_ns(self) -> int | None:
         """User and system time together; None where not measured."""
-        cost = self.execution.cost
-        return None if cost.user_ns is None or cost.system_ns is None else cost.user_ns + cost.system_ns
+        return self.execution.cost.cpu_ns
 
     @property
     def change(self) -> float | None:
@@ -131,7 +129,7 @@ def as_json(row: TaskRow) -> dict[str, Any]:
     return {
         "task": execution.task,
         "outcome": execution.decision.value,
-        "reasons": [{"kind": reason.kind.value, "names": list(reason.names)} for reason in execution.reasons],
+        "reasons": [reason.as_json() for reason in execution.reasons],
         "started_ns": execution.started_ns,
         "queue_ns": execution.queue_ns,
         "wall_ns": cost.wall_ns,
@@ -164,22 +162,10 @@ def as_json(row: TaskRow) -> dict[str, Any]:
 def _typical(history: History, run: RunRecord, executions: Iterable[Execution]) -> dict[str, int]:
     executed = [one.task for one in executions if one.decision is Decision.EXECUTED]
     earlier = history.earlier_wall_ns(run, executed)
-    return {task: median(wall_ns) for task, wall_ns in earlier.items() if len(wall_ns) >= LEAST_HISTORY}
+    return {task: whole_median(wall_ns) for task, wall_ns in earlier.items() if len(wall_ns) >= LEAST_HISTORY}
 
 
 def _why(execution: Execution) -> str:
     """Return how a failure ended, then why the task was due."""
-    parts = [str(reason) for reason in execution.reasons]
-    if execution.decision is Decision.FAILED:
-        if execution.signal is not None:
-            parts.insert(0, f"killed by {_signal_name(execution.signal)}")
-        elif execution.exit_code:
-            parts.insert(0, f"exit code {execution.exit_code}")
-    return "; ".join(parts)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"
+    how = ending(execution.exit_code, execution.signal) if execution.decision is Decision.FAILED else ""
+    return "; ".join([*([how] if how else []), *map(str, execution.reasons)])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from buildkit.core.execution import Reason, ReasonKind
+from buildkit.core.humanize import ending, first_line
 from buildkit.report.data import FailureGroup, FlakyTask
 from buildkit.report.samples import FailedExecution, Samples
 
@@ -49,20 +49,9 @@ def failure_groups(
 
 
 def _how(failure: FailedExecution, reasons: tuple[Reason, ...]) -> str:
-    if failure.signal is not None:
-        return f"killed by {signal_name(failure.signal)}"
-    if failure.exit_code:
-        return f"exit code {failure.exit_code}"
+    if how := ending(failure.exit_code, failure.signal):
+        return how
     for reason in reasons:
         if reason.kind is ReasonKind.ERROR and reason.names:
-            first = reason.names[0].strip().splitlines() or [""]
-            return f"could not start: {first[0][:_LENGTH]}"
+            return f"could not start: {first_line(reason.names[0])[:_LENGTH]}"
     return "a Python action failed" if failure.started else "could not start"
-
-
-def signal_name(number: int) -> str:
-    """Return `SIGKILL` for 9."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"

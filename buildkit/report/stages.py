@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from buildkit.core.execution import Decision
+from buildkit.core.quantiles import quantile, whole_median
 from buildkit.report.data import Spread, Stage, TaskTrend
 from buildkit.report.last_run import LEAST_HISTORY, TaskRow
-from buildkit.report.quantiles import median, quantile
 from buildkit.report.samples import Samples
 
 UNEVEN = 3.0  # the longest task of a stage over the middle one
@@ -63,7 +63,7 @@ def _stage(name: str, rows: Sequence[TaskRow], total_ns: int, past: dict[int, li
     points = tuple(past[run][1] for run in sorted(past) if past[run][0] == len(rows))
     enough = len(points) >= LEAST_HISTORY
     succeeded = all(row.execution.decision is Decision.EXECUTED for row in rows)
-    middle = median(points) if enough else None
+    middle = whole_median(points) if enough else None
     return Stage(
         name=name,
         tasks=len(rows),
@@ -86,7 +86,7 @@ def spreads_of(rows: Iterable[TaskRow]) -> tuple[Spread, ...]:
     found = []
     for name, times in stages.items():
         longest_ns, longest = max(times)
-        middle = median([wall_ns for wall_ns, _task in times])
+        middle = whole_median([wall_ns for wall_ns, _task in times])
         if len(times) >= 3 and longest_ns >= _UNEVEN_FROM_NS and longest_ns > UNEVEN * middle:
             ratio = longest_ns / max(middle, 1)
             found.append(Spread(name, len(times), longest, longest_ns, middle, ratio))
@@ -101,7 +101,7 @@ def trends_of(samples: Samples) -> tuple[TaskTrend, ...]:
             tuple(known.run_ids),
             tuple(known.wall_ns),
             tuple(known.rss_bytes),
-            median(known.wall_ns),
+            whole_median(known.wall_ns),
             quantile(known.wall_ns, 0.95),
         )
         for task, known in samples.tasks.items()
@@ -118,5 +118,5 @@ def typical_wall_ns(samples: Samples, limit: int = 20) -> dict[str, int]:
         while count and known.run_ids[count - 1] == last:
             count -= 1
         if count >= LEAST_HISTORY:
-            typical[task] = median(known.wall_ns[max(0, count - limit) : count])
+            typical[task] = whole_median(known.wall_ns[max(0, count - limit) : count])
     return typical

@@ -24,32 +24,25 @@ def level_of(share: float) -> SlaLevel:
 
 def sla_rows(samples: Samples) -> tuple[SlaRow, ...]:
     """Return the tasks of the window that have a target, as they were measured last, worst first."""
-    rows = []
-    for task, measured in samples.measured.items():
-        share = measured.wall_ns / (measured.target_s * 1e9)
-        rows.append(
-            SlaRow(
-                task,
-                measured.target_s,
-                measured.run_id,
-                measured.wall_ns,
-                share,
-                level_of(share),
-                measured.violations,
-                measured.executions,
-            )
-        )
-    return tuple(sorted(rows, key=lambda row: (-row.share, row.task)))
+    return _worst_first(
+        _row(task, one.target_s, one.run_id, one.wall_ns, one.violations, one.executions)
+        for task, one in samples.measured.items()
+    )
 
 
 def rows_of_run(executions: Iterable[Execution], run_id: int = 0) -> tuple[SlaRow, ...]:
     """Return the executions of one run that were held to a target, worst first."""
-    rows = []
-    for execution in executions:
-        if execution.sla_s:
-            share = execution.cost.wall_ns / (execution.sla_s * 1e9)
-            rows.append(
-                SlaRow(execution.task, execution.sla_s, run_id, execution.cost.wall_ns, share,
-                       level_of(share), int(share >= 1), 1)
-            )  # fmt: skip
+    return _worst_first(
+        _row(one.task, one.sla_s, run_id, one.cost.wall_ns, int(one.cost.wall_ns >= one.sla_s * 1e9), 1)
+        for one in executions
+        if one.sla_s
+    )
+
+
+def _row(task: str, target_s: float, run_id: int, wall_ns: int, violations: int, executions: int) -> SlaRow:
+    share = wall_ns / (target_s * 1e9)
+    return SlaRow(task, target_s, run_id, wall_ns, share, level_of(share), violations, executions)
+
+
+def _worst_first(rows: Iterable[SlaRow]) -> tuple[SlaRow, ...]:
     return tuple(sorted(rows, key=lambda row: (-row.share, row.task)))

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from buildkit.core.quantiles import whole_median
 from buildkit.report.data import Regression, Unit
-from buildkit.report.quantiles import median
 from buildkit.report.regressions import Detector, Run, Settings, State, Verdict, control_across
 from buildkit.report.samples import Samples
 from buildkit.report.screen import LEAST, quiet_length, sureness
@@ -127,7 +127,7 @@ def _regressions(
         if since is None:
             continue
         values = [_value(point, unit) for point in points if point.run_id >= since]
-        after = median([value for value in values if value])
+        after = whole_median([value for value in values if value])
         earlier = [point.run_id for point in points if point.run_id < since]
         listed.append(
             Regression(

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from buildkit.core.errors import UsageError
 from buildkit.core.execution import Decision, Execution, Reason
+from buildkit.core.quantiles import whole_median
 from buildkit.state import pending, retention, rows
 from buildkit.state.database import storable, transaction
 from buildkit.state.names import Interned
@@ -173,8 +174,8 @@ class History:
             cost = execution.cost
             wall, cpu, rss = recent[tasks[execution.task]]
             wall.append(cost.wall_ns)
-            if cost.user_ns is not None and cost.system_ns is not None:
-                cpu.append(cost.user_ns + cost.system_ns)
+            if cost.cpu_ns is not None:
+                cpu.append(cost.cpu_ns)
             if cost.rss_bytes is not None:
                 rss.append(cost.rss_bytes)
         self._connection.executemany(
@@ -240,14 +241,14 @@ class History:
         if len(tasks) < _SCAN_FROM:
             query = f"SELECT {column} FROM tasks WHERE name = ?"  # noqa: S608 from the three callers above
             found = ((task, self._connection.execute(query, [storable(task)]).fetchone()) for task in tasks)
-            return {task: _median(_numbers(row[0])) for task, row in found if row and row[0]}
+            return {task: whole_median(_numbers(row[0])) for task, row in found if row and row[0]}
         query = f"SELECT name, {column} FROM tasks WHERE {column} <> ''"  # noqa: S608 from the three callers above
         kept = dict(self._connection.execute(query))
         expected = {}
         for task in tasks:
             numbers = kept.get(task) or kept.get(storable(task))
             if numbers:
-                expected[task] = _median(_numbers(numbers))
+                expected[task] = whole_median(_numbers(numbers))
         return expected
 
     # Reading
@@ -418,13 +419,6 @@ def _mappings(cursor: sqlite3.Cursor) -> Iterator[dict[str, Any]]:
 
 def _numbers(text: str | None) -> list[int]:
     return [int(number) for number in text.split()] if text else []
-
-
-def _median(numbers: list[int]) -> int:
-    """Return the median of at least one number; of two in the middle, their mean rounded down."""
-    ordered = sorted(numbers)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) // 2
 
 
 def _is_id(reference: str) -> bool:

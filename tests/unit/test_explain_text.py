@@ -123,7 +123,7 @@ def test_a_long_list_is_cut():
             Execution("t", Decision.FAILED, exit_code=2, log_path=".buildkit/logs/t.log"),
             "  Last time: failed in run 7, exit code 2, log: .buildkit/logs/t.log",
         ),
-        (Execution("t", Decision.FAILED, signal=9), "  Last time: failed in run 7, killed by signal 9"),
+        (Execution("t", Decision.FAILED, signal=9), "  Last time: failed in run 7, killed by SIGKILL"),
         (
             Execution("t", Decision.EXECUTED, cost=Cost(1_500_000_000)),
             "  Last time: executed in run 7 in 1.50 s",

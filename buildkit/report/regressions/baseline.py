@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from buildkit.core.quantiles import median
 from buildkit.report.regressions.evidence import quantile
 from buildkit.report.regressions.noise import SMALLEST_SCALE, Noise, robust_scale
 from buildkit.report.regressions.settings import Settings
-from buildkit.report.regressions.strata import Sample, Strata, fit, median
+from buildkit.report.regressions.strata import Sample, Strata, fit
 
 
 @dataclass(frozen=True, slots=True)

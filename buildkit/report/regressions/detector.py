@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from buildkit.core.quantiles import median
 from buildkit.report.regressions import drift
 from buildkit.report.regressions.baseline import Baseline, best_share, fit_baseline
 from buildkit.report.regressions.calibration import probability
@@ -16,7 +17,7 @@ from buildkit.report.regressions.evidence import Evidence, quantile, seen_before
 from buildkit.report.regressions.resolution import Resolution
 from buildkit.report.regressions.series import Run, State, Verdict
 from buildkit.report.regressions.settings import DEFAULT, Settings
-from buildkit.report.regressions.strata import ENOUGH, Sample, median, sample_of
+from buildkit.report.regressions.strata import ENOUGH, Sample, sample_of
 
 # An alarm is taken for confirmed after so many slower runs, if it is as sure as this.
 CONFIRMED_RUNS, CONFIRMED_CONFIDENCE = 8, 0.95

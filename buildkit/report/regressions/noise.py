@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
-from buildkit.report.regressions.strata import median
+from buildkit.core.quantiles import median
 
 CELLS = 4  # cells of the tabulated density per scale
 CLIP = 3.0  # a residual beyond so many scales is an outlier that says nothing about the next run

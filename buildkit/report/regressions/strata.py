@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from buildkit.core.quantiles import median
 from buildkit.report.regressions.series import Run
 
 Context = tuple[int, int | None]  # load bucket (-1: unknown), width of the run
@@ -55,13 +56,6 @@ def sample_of(run: Run, shortest: float) -> Sample:
         context_of(load, run.jobs),
         load,
     )
-
-
-def median(values: Sequence[float]) -> float:
-    """Return the median of a non-empty sequence."""
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else 0.5 * (ordered[middle - 1] + ordered[middle])
 
 
 @dataclass(frozen=True, slots=True)
