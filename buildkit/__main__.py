@@ -16,14 +16,15 @@ def main() -> int:
         return selfcheck.check_plan(arguments, _long_way)
     from buildkit.cli import fast
 
-    answer = fast.check(arguments)
-    if answer is None:
-        return _long_way()
-    if answer.to_be_checked:
+    found = fast.look(arguments)
+    if found is not None and fast.to_be_checked():
         from buildkit.cli import selfcheck
 
-        return selfcheck.compare(answer, _long_way)
-    fast.leave(answer.give())
+        return selfcheck.compare(found, _long_way)
+    exit_code = found.give() if found is not None else None
+    if exit_code is None:
+        return _long_way()
+    fast.leave(exit_code)
     return 0
 
 

@@ -1,6 +1,7 @@
 """The fast start: a run that has nothing to do, answered without doit and without executing the dodo.py.
 
-What belongs here: from a command line to the answer, or to None, after which the run goes the long way.
+What belongs here: from a command line to the answer, to what little there is to do, or to None, after which
+the run goes the long way.
 Everything that is imported here, and at what cost, is in docs/performance.md; a test keeps the list.
 """
 
@@ -14,7 +15,7 @@ from buildkit.state import facts, snapshot
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from buildkit.state.snapshot import Snapshot
 
@@ -34,13 +35,6 @@ class Answer:
     def lines(self) -> list[str]:
         """What is printed on stdout."""
         return self._snapshot.stdout.splitlines()
-
-    @property
-    def to_be_checked(self) -> bool:
-        """Whether this run is one of the few of a CI job that take the long way all the same."""
-        if os.environ.get("CI", "").lower() in ("", "0", "false"):
-            return False
-        return crc32(str(self._started_ns).encode()) % _CHECKED_ONE_IN == 0
 
     def give(self) -> int:
         """Print, record the run, and return the exit code."""
@@ -78,22 +72,46 @@ class Answer:
         ).encode()
 
 
+class Rest:
+    """What there is to do where the snapshot's run had nothing to do, but some files are others now."""
+
+    def __init__(
+        self, found: "Snapshot", name: str, identity: "tuple[int, int, int] | None", changed: list[int]
+    ) -> None:
+        self.snapshot = found
+        self.name = name
+        self.identity = identity  # of the snapshot's file
+        self.changed = changed  # numbers of tracked files
+
+    def give(self) -> int | None:
+        """Do it, and return the exit code; None where the run has to go the long way."""
+        from buildkit.cli import planned_run  # with the engine, which the fast answer does without
+
+        return planned_run.run(self)
+
+
 class Answered:
-    """What doit takes for its command `run` where the answer is known: it has nothing left to parse."""
+    """What doit takes for its command `run` where the fast start knows what to do, and nothing is parsed."""
 
     pdb = False  # asked by doit
 
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
+    def __init__(self, found: "Answer | Rest", given: "Mapping[str, Any]") -> None:
+        self._found = found
+        self._given = given
 
     @classmethod
-    def of(cls, answer: Answer) -> "Callable[..., Answered]":
+    def of(cls, found: "Answer | Rest") -> "Callable[..., Answered]":
         """Return what doit calls to make the command."""
-        return lambda **_given: cls(answer)
+        return lambda **given: cls(found, given)
 
-    def parse_execute(self, _arguments: "Sequence[str]") -> int:
-        """Give the answer, and the exit code."""
-        return self._answer.give()
+    def parse_execute(self, arguments: "Sequence[str]") -> int:
+        """Do it, and return the exit code."""
+        exit_code = self._found.give()
+        if exit_code is None:
+            from buildkit.cli.run import Run
+
+            exit_code = int(Run(**self._given).parse_execute(arguments) or 0)
+        return exit_code
 
 
 def fast_start_wanted(environ: "Mapping[str, str]") -> bool:
@@ -103,10 +121,20 @@ def fast_start_wanted(environ: "Mapping[str, str]") -> bool:
 
 def check(arguments: "Sequence[str]") -> Answer | None:
     """Return the answer for a command line in the current directory; None where a run has to find it."""
+    found = look(arguments)
+    return found if isinstance(found, Answer) else None
+
+
+def look(arguments: "Sequence[str]") -> "Answer | Rest | None":
+    """Return the answer for a command line in the current directory, or what there is to do for it.
+
+    None where only the long way can tell.
+    """
     if not fast_start_wanted(os.environ):
         return None
     started_at, started_ns = time.time(), time.monotonic_ns()
     name = snapshot.name_of(arguments)
+    identity = snapshot.identity("", name)
     found = snapshot.read("", name)
     if found is None or facts.what_changed(found, arguments, os.environ) is not None:
         return None
@@ -116,10 +144,22 @@ def check(arguments: "Sequence[str]") -> Answer | None:
     if changed:
         from buildkit.cli import recheck  # only when files were touched
 
-        if not recheck.same_content(found, changed):
+        different = recheck.changed_content(found, changed)
+        if different is None:
             return None
+        if different or found.unfinished:
+            return Rest(found, name, identity, different)
         recheck.refresh(found, changed, name)
+    elif found.unfinished:
+        return Rest(found, name, identity, [])
     return Answer(found, started_at, started_ns)
+
+
+def to_be_checked() -> bool:
+    """Whether this run is one of the few of a CI job that take the long way all the same."""
+    if os.environ.get("CI", "").lower() in ("", "0", "false"):
+        return False
+    return crc32(str(time.monotonic_ns()).encode()) % _CHECKED_ONE_IN == 0
 
 
 def leave(exit_code: int) -> "NoReturn":
@@ -139,8 +179,7 @@ def _tell(line: str) -> None:
 
 
 def _nobody_listens() -> int:
-    from buildkit.cli.output import discard_output
-    from buildkit.cli.tasks import UNREAD
+    from buildkit.cli.output import UNREAD, discard_output
 
     discard_output()
     return UNREAD

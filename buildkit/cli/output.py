@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterable
 
 from buildkit.core.errors import UsageError
+
+UNREAD = 128 + signal.SIGPIPE  # the exit code of a run whose output nobody reads any more
 
 
 def print_result(text: str) -> None:

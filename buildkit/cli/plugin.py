@@ -66,14 +66,14 @@ def _fast_answer() -> Any:
     from buildkit.cli import fast, invocation
 
     arguments = invocation.plain_arguments()
-    answer = fast.check(arguments) if arguments is not None else None
-    if answer is None:
+    found = fast.look(arguments) if arguments is not None else None
+    if found is None:
         return None
-    if answer.to_be_checked:
+    if fast.to_be_checked():
         from buildkit.cli import selfcheck
 
-        return selfcheck.Compared.of(answer)
-    return fast.Answered.of(answer)
+        return selfcheck.Compared.of(found)
+    return fast.Answered.of(found)
 
 
 def _added(name: str) -> Any:

@@ -20,30 +20,37 @@ _CHUNK_BYTES = 1 << 20
 _PERMISSION_BITS = 0o777
 
 
-def same_content(found: "Snapshot", changed: "Sequence[int]") -> bool:
-    """Return whether the files with these numbers are regular files with the recorded content and mode.
+def changed_content(found: "Snapshot", changed: "Sequence[int]") -> list[int] | None:
+    """Return those of these files that are not regular files with the recorded content and mode any more.
 
-    Afterwards `found` holds their new signatures.
+    None where one is a file that loading looked at: what it stands for is not known here. Afterwards `found`
+    holds the new signatures of the others.
     """
     if any(number >= found.tracked for number in changed):
-        return False  # a file that loading looked at: what it stands for is not known here
-    paths = facts.paths_of(found)
+        return None
+    paths = facts.paths_of(found, changed)
     modes = memoryview(found.modes).cast("H")
-    signatures = list(facts.unpacked(found.signatures))
+    signatures = bytearray(found.signatures)
     digests = found.digests
-    for number in changed:
+    different = []
+    for number, path in zip(changed, paths, strict=True):
         seen_at_ns = facts.now_ns()
         try:
-            status, digest = _read(paths[number])
+            status, digest = _read(path)
         except OSError:
-            return False
-        if digest != digests[16 * number : 16 * number + 16]:
-            return False
-        if status.st_mode & _PERMISSION_BITS != modes[number] or not stat.S_ISREG(status.st_mode):
-            return False
-        signatures[number] = 0 if facts.racy(status, seen_at_ns) else facts.signature(status)
-    found.signatures = facts.packed(signatures)
-    return True
+            different.append(number)
+            continue
+        if (
+            digest != digests[16 * number : 16 * number + 16]
+            or status.st_mode & _PERMISSION_BITS != modes[number]
+            or not stat.S_ISREG(status.st_mode)
+        ):
+            different.append(number)
+            continue
+        signature = 0 if facts.racy(status, seen_at_ns) else facts.signature(status)
+        signatures[8 * number : 8 * number + 8] = facts.packed([signature])
+    found.signatures = bytes(signatures)
+    return different
 
 
 def _read(path: bytes) -> "tuple[os.stat_result, bytes]":

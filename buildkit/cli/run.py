@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -20,13 +20,14 @@ from doit.globals import Globals
 from doit.reporter import ConsoleReporter, ErrorOnlyReporter, ExecutedOnlyReporter, ZeroReporter
 from doit.task import Stream
 
+from buildkit.cli.epilogue import tell_end
 from buildkit.cli.fast import fast_start_wanted
 from buildkit.cli.invocation import plain_arguments
-from buildkit.cli.tasks import UNREAD, TaskCommand, action_expansion, end_what_was_left, tell_wait
+from buildkit.cli.tasks import TaskCommand, action_expansion
+from buildkit.cli.waiting import end_what_was_left, tell_wait
 from buildkit.core.errors import StateError
 from buildkit.core.plan import Plan
 from buildkit.engine.machine import Machine, parse_width
-from buildkit.engine.run import RunTotals
 from buildkit.engine.scheduler import refuse_cycles
 from buildkit.frontend.console import BuildkitReporter
 from buildkit.frontend.definitions import unknown_task
@@ -40,6 +41,7 @@ from buildkit.frontend.session import Session, SessionOptions
 from buildkit.frontend.workspace import Workspace, project_root, warn_on_stderr
 from buildkit.observe.options import ObserveOptions
 from buildkit.state.lock import ProjectLock
+from buildkit.state.stored_plan import Request
 from buildkit.state.traces import TraceStore
 
 opt_num_process = {
@@ -292,7 +294,7 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
                 observing.close()
             if isinstance(outfile, str):
                 outstream.close()
-        _tell_end(session.summary if isinstance(reporter_object, BuildkitReporter) else None, totals)
+        tell_end(session.summary if isinstance(reporter_object, BuildkitReporter) else None, totals)
         if self._memory is not None and totals.exit_code == 0 and not (always or self._lock.nested):
             self._memory.finish(
                 self._workspace,
@@ -305,6 +307,18 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
                 ignored=session.is_ignored,
                 info=session.info,
                 command=" ".join([self.bin_name, *sys.argv[1:]]),
+                request=Request(
+                    width=str(num_process),
+                    parallel=par_type,
+                    continue_=continue_,
+                    verbosity=stream.verbosity,
+                    force_verbosity=stream.force_global,
+                    failure_verbosity=failure_verbosity,
+                    sla_strict=sla_strict,
+                    live=live,
+                )
+                if type(reporter_object) is BuildkitReporter
+                else None,
             )
         return int(totals.exit_code)  # programs that embed doit print it
 
@@ -340,29 +354,6 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
         if isinstance(chosen, type):
             return chosen(outstream, {"failure_verbosity": failure_verbosity})
         return chosen
-
-
-def _tell_end(summary: str | None, totals: RunTotals) -> None:
-    """Say what the run came to, and which tasks came near to their targets, or broke them."""
-    if summary is not None:
-        with suppress(OSError):  # the terminal may be gone
-            sys.stderr.write(summary + "\n")
-            _tell_targets(totals)
-    if totals.exit_code == UNREAD:
-        from buildkit.cli.output import discard_output
-
-        discard_output()  # what is buffered would fail again, and loudly, when the process ends
-
-
-def _tell_targets(totals: RunTotals) -> None:
-    if not totals.targeted:
-        return
-    from buildkit.cli.output import terminal_width  # this and the table only where there are targets
-    from buildkit.report.sections import sla_section
-    from buildkit.report.targets import rows_of_run
-
-    section = sla_section(rows_of_run(totals.targeted), history=False).shortened("doit report --all")
-    sys.stderr.write(f"\n{section.text(terminal_width())}\n")
 
 
 def _console(reporter: Any, *, plain: bool) -> Console:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from buildkit.cli.fast import Answer
+    from buildkit.cli.fast import Answer, Rest
 
 _ERROR = 2
 
@@ -31,10 +31,10 @@ def check_plan(arguments: "Sequence[str]", long_way: "Callable[[], int]") -> int
     return _ERROR if wrong else exit_code
 
 
-def compare(answer: "Answer", long_way: "Callable[[], int]") -> int:
+def compare(found: "Answer | Rest", long_way: "Callable[[], int]") -> int:
     """Take the long way in the place of an answer, and say so only if that would have been a wrong one."""
     exit_code, printed = _listen(long_way)
-    wrong = difference(answer, exit_code, printed)
+    wrong = difference(found, exit_code, printed) if isinstance(found, fast.Answer) else None
     if wrong:
         _say(wrong)
     return exit_code
@@ -45,20 +45,20 @@ class Compared:
 
     pdb = False  # asked by doit
 
-    def __init__(self, answer: "Answer", given: "Mapping[str, Any]") -> None:
-        self._answer = answer
+    def __init__(self, found: "Answer | Rest", given: "Mapping[str, Any]") -> None:
+        self._found = found
         self._given = given
 
     @classmethod
-    def of(cls, answer: "Answer") -> "Callable[..., Compared]":
+    def of(cls, found: "Answer | Rest") -> "Callable[..., Compared]":
         """Return what doit calls to make the command."""
-        return lambda **given: cls(answer, given)
+        return lambda **given: cls(found, given)
 
     def parse_execute(self, arguments: "Sequence[str]") -> int:
         """Run, and compare."""
         from buildkit.cli.run import Run
 
-        return compare(self._answer, lambda: int(Run(**self._given).parse_execute(arguments) or 0))
+        return compare(self._found, lambda: int(Run(**self._given).parse_execute(arguments) or 0))
 
 
 def difference(answer: "Answer", exit_code: int, printed: str) -> str | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 from typing import Any
 
@@ -16,18 +15,16 @@ from doit.control import TaskControl
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 from doit.globals import Globals
 
+from buildkit.cli.output import UNREAD, discard_output
 from buildkit.cli.precedence import allow_our_names
+from buildkit.cli.waiting import end_what_was_left, tell_wait
 from buildkit.core.errors import BuildkitError, ExitCode, did_you_mean
 from buildkit.frontend.bytecode import fresh_modules
 from buildkit.frontend.definitions import Definitions, loading_error
 from buildkit.frontend.dependency import BuildkitDependency
 from buildkit.frontend.inspect import Inspector
-from buildkit.frontend.workspace import Workspace, project_root, warn_on_stderr
-from buildkit.state.lock import Holder, ProjectLock
-
-UNREAD = 128 + signal.SIGPIPE  # the exit code of a run whose output nobody reads any more
-
-_LEFTOVERS_GRACE_S = 2.0
+from buildkit.frontend.workspace import Workspace, project_root
+from buildkit.state.lock import ProjectLock
 
 
 class TaskCommand:
@@ -124,8 +121,6 @@ class TaskCommand:
         except (InvalidCommand, CmdParseError):
             raise
         except BrokenPipeError:
-            from buildkit.cli.output import discard_output
-
             discard_output()  # `| head` has seen enough
             return UNREAD
         except KeyboardInterrupt:
@@ -171,20 +166,3 @@ def action_expansion() -> str:
     from doit.action import CmdAction
 
     return str(CmdAction.STRING_FORMAT)
-
-
-def end_what_was_left(lock: ProjectLock) -> None:
-    """End the tasks of a run that was killed while it held the lock: they would write into our outputs."""
-    if lock.killed is None:
-        return
-    from buildkit.engine.leftovers import end_leftovers  # only after a kill
-
-    count = end_leftovers(lock.killed, lock.directory, grace_s=_LEFTOVERS_GRACE_S)
-    if count:
-        were = "process that it left was" if count == 1 else "processes that it left were"
-        warn_on_stderr(f"run {lock.killed} was killed while it built this project; {count} {were} ended")
-
-
-def tell_wait(holder: Holder) -> None:
-    """Say for whom this process waits."""
-    warn_on_stderr(f"waiting for {holder} to finish with this project (--no-wait fails instead)")

@@ -7,7 +7,7 @@ the frontend.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -143,3 +143,8 @@ class Plan:
         if self._makers is None:
             self._makers = {path: task.name for task in self._tasks.values() for path in task.outputs}
         return self._makers
+
+    @property
+    def programs(self) -> Collection[str]:
+        """The names of all programs that keys hold."""
+        return {name for task in self._tasks.values() for name in task.programs}

@@ -151,7 +151,7 @@ class Run:
         self._area_ns = 0
         self._area_at_ns = 0
         self._last_flush = 0.0
-        self._tools_at_risk: set[str] = {os.path.basename(name) for task in plan for name in task.programs}
+        self._tools_at_risk: set[str] = set(map(os.path.basename, plan.programs))
         self.totals = RunTotals()
 
     def execute(self) -> RunTotals:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -61,15 +61,18 @@ class Scheduler:
         by_critical_path: bool,
         expected_s: Callable[[str], float] = lambda _name: 0.0,
         order: Callable[[list[Node]], None] | None = None,
+        only: Collection[str] | None = None,
     ) -> None:
         """Sort what is ready by predicted critical path, or, without `by_critical_path`, as doit would.
 
-        `order` may shuffle each batch of ready nodes: tests use it to try schedules.
+        With `only`, all other tasks are known to be up to date, and get no nodes. `order` may shuffle each
+        batch of ready nodes: tests use it to try schedules.
         """
         self._plan = plan
         self._by_critical_path = by_critical_path
         self._expected_s = expected_s
         self._order = order
+        self._only = only
         self.nodes: dict[str, Node] = {}
         self._to_judge: deque[Node] = deque()
         self._judge_heap: list[tuple[float, Node]] = []
@@ -85,7 +88,9 @@ class Scheduler:
         With `before`, new nodes get ranks just ahead of that node's.
         """
         created: list[Node] = []
-        wanted = [self._visit(name, created, before) for name in names]
+        wanted = [
+            self._visit(name, created, before) for name in names if self._only is None or name in self._only
+        ]
         self._predict(created)
         for node in created:
             if node.missing == 0 and node.state is NodeState.WAITING:
@@ -117,7 +122,8 @@ class Scheduler:
 
     def _edges(self, name: str) -> tuple[str, ...]:
         task = self._plan[name]
-        return (*task.calc_deps, *task.waits) if task.calc_deps else task.waits
+        edges = (*task.calc_deps, *task.waits) if task.calc_deps else task.waits
+        return edges if self._only is None else tuple([edge for edge in edges if edge in self._only])
 
     def _create(self, name: str, before: Node | None) -> Node:
         self._count += 1

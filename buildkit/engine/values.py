@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from buildkit.core.plan import GetArg, Plan
+from buildkit.core.plan import Check, CheckKind, GetArg, Plan
 from buildkit.state.traces import TraceStore
 
 
@@ -66,3 +66,16 @@ class ValueTable:
         if key not in values:
             raise ValueMissingError(f"Invalid arg name. Task '{task}' has no value for '{key}'.")
         return values[key]
+
+
+def values_of_checks(checks: Iterable[Check], results: Mapping[str, object]) -> dict[str, object]:
+    """Return what doit's own items save beside a task's values, for the checks that are told as data."""
+    saved: dict[str, object] = {}
+    for check in checks:
+        if check.kind is CheckKind.CONFIG:
+            saved["_config_changed"] = check.value
+        elif check.kind is CheckKind.ONCE:
+            saved["run-once"] = True
+        elif check.kind is CheckKind.RESULT:
+            saved[f"_result:{check.value}"] = results.get(check.value)
+    return saved

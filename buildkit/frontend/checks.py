@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,19 +58,6 @@ def _describe(item: Any, *, from_getargs: bool) -> Check | None:
         return Check(CheckKind.OPAQUE, item, "")
     name = getattr(item, "__name__", None) or repr(item)
     return Check(CheckKind.OPAQUE, name, "")
-
-
-def values_of_checks(checks: Iterable[Check], results: Mapping[str, object]) -> dict[str, object]:
-    """Return what doit's own items save beside a task's values, for the checks that are told as data."""
-    saved: dict[str, object] = {}
-    for check in checks:
-        if check.kind is CheckKind.CONFIG:
-            saved["_config_changed"] = check.value
-        elif check.kind is CheckKind.ONCE:
-            saved["run-once"] = True
-        elif check.kind is CheckKind.RESULT:
-            saved[f"_result:{check.value}"] = results.get(check.value)
-    return saved
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ from buildkit.core.errors import PlanError
 from buildkit.core.plan import CheckKind, Task
 from buildkit.engine.host import CheckAnswer, Extension, HostError
 from buildkit.engine.job import JobOutcome, JobStatus
-from buildkit.frontend.checks import ask_opaque, values_of_checks
+from buildkit.engine.values import values_of_checks
+from buildkit.frontend.checks import ask_opaque
 from buildkit.frontend.definitions import loading_error
 from buildkit.frontend.planner import Planner, is_interactive
 from buildkit.frontend.runner import Payload, TeardownPayload

@@ -11,7 +11,6 @@ import json
 import os
 import sys
 import time
-from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,22 +18,20 @@ from dataclasses import dataclass
 from buildkit.core.decide import Course
 from buildkit.core.errors import BuildkitError
 from buildkit.core.execution import Decision
-from buildkit.core.fingerprint import Fingerprint, FingerprintTable
-from buildkit.core.humanize import duration
 from buildkit.core.plan import CheckKind, Plan, Task, TaskKind
 from buildkit.engine.judge import Judge, JudgeError
 from buildkit.engine.scheduler import Scheduler
+from buildkit.frontend.answer import WatchingTable, data_version, signatures_of, split_summary
 from buildkit.frontend.loadtrace import LoadTrace
 from buildkit.frontend.workspace import Workspace
-from buildkit.report.summary import summary_line
-from buildkit.state import facts, snapshot
+from buildkit.state import facts, snapshot, stored_plan
 from buildkit.state.history import History
 from buildkit.state.runs import RunInfo, RunSummary, line_of_run
+from buildkit.state.stored_plan import Request
 
 _VARIES = ("started_at", "argv", "git_commit", "git_dirty", "pid", "uid", "wall_ns")
 _NOT_OURS = frozenset({"BUILDKIT_LOCK", "BUILDKIT_JOB"})  # name the run around this one
 _STANDARD = os.path.dirname(os.__file__) + os.sep
-_WALL_NS = 123_456_789  # stands for the duration where the summary is split
 
 
 class NotKeptError(Exception):
@@ -121,7 +118,7 @@ class Memory:
 
     def opened(self, workspace: Workspace) -> None:
         """Note in which state the record was opened."""
-        self._version = _data_version(workspace)
+        self._version = data_version(workspace)
 
     # --- the end of the run
 
@@ -135,28 +132,32 @@ class Memory:
         ignored: Callable[[str], bool],
         info: RunInfo,
         command: str,
+        request: Request | None,
     ) -> str | None:
-        """Keep a snapshot if the next run would have nothing to do; return why not, or None."""
+        """Keep a snapshot if the next run would have nothing to do; return why not, or None.
+
+        `request` is kept with it where the next run may use the stored plan.
+        """
         name = snapshot.name_of(self._arguments)
         gc.disable()  # nothing is left to be collected before the process ends
         try:
-            kept = self._snapshot(workspace, plan, sequential, console, ignored, info)
+            kept, stored = self._snapshot(workspace, plan, sequential, console, ignored, info, request)
         except (NotKeptError, BuildkitError, JudgeError, OSError) as error:
             reason = str(error)
         except Exception as error:
             # The run has succeeded: what is only there for the speed of the next one must not fail it.
             reason = f"an error of buildkit, please report it: {error!r}"
         else:
-            return self._write(workspace.root, name, kept)
+            return self._write(workspace.root, name, kept, stored)
         self._trace.end()
         with suppress(OSError):  # then nobody is told why, that is all
             snapshot.write_reason(workspace.root, name, command, reason)
         return reason
 
     @staticmethod
-    def _write(root: str, name: str, kept: snapshot.Snapshot) -> str | None:
+    def _write(root: str, name: str, kept: snapshot.Snapshot, plan: bytes | None) -> str | None:
         try:
-            snapshot.write(root, name, kept)
+            snapshot.write(root, name, kept, plan)
         except OSError as error:
             return f"it cannot be written: {error}"
         return None
@@ -169,7 +170,8 @@ class Memory:
         console: Console,
         ignored: Callable[[str], bool],
         info: RunInfo,
-    ) -> snapshot.Snapshot:
+        request: Request | None,
+    ) -> tuple[snapshot.Snapshot, bytes | None]:
         connection = workspace.connection
         if workspace.root != self._directory:
             raise NotKeptError("doit was not started in the project's own directory")
@@ -177,28 +179,31 @@ class Memory:
             raise NotKeptError("the reporter is another one than the console's")
         if connection is None or workspace.traces.dirty:
             raise NotKeptError("the state of the project could not be written")
-        if self._version != _data_version(workspace):
+        if self._version != data_version(workspace):
             raise NotKeptError("a task changed the record of the project (a buildkit within the run)")
         self._raise_refusal("loading")
         at_loading = dict(self._trace.statuses)
         self._trace.begin()
         try:
             scheduler = Scheduler(plan, by_critical_path=not sequential)
-            skipped, table = _would_skip(workspace, plan, scheduler, ignored)
+            skipped, table, tools = _would_skip(workspace, plan, scheduler, ignored)
         finally:
             self._trace.end()
         self._raise_refusal("judging")
         tracked = {path: seen for path, seen in table.seen.items() if seen is not None}
+        looked_at = set()
         for path in tracked:
             full = os.path.join(self._directory, path)
-            if full not in at_loading:
+            if full in at_loading:
+                looked_at.add(path)
+            else:
                 self._trace.statuses.pop(full, None)
         ordered, folders = facts.by_folder(tracked)
-        signatures, digests, modes = _tracked(ordered, tracked)
+        signatures, digests, modes = signatures_of(ordered, tracked)
         statuses = self._statuses()
         others, more_folders = facts.by_folder(statuses)
         summary = RunSummary(
-            wall_ns=_WALL_NS,
+            wall_ns=0,
             exit_code=0,
             skipped=len(skipped),
             saved_ns=sum(trace.wall_ns for task in skipped if (trace := workspace.traces.get(task.name))),
@@ -230,10 +235,22 @@ class Memory:
             "digests": digests,
             "modes": modes,
             "stdout": _lines(skipped) if console.lines else "",
-            "summary": _split(summary_line(summary)) if console.summary else ("", ""),
+            "summary": split_summary(summary) if console.summary else ("", ""),
             "history": _history(History(connection), info, summary),
+            "unfinished": (),
         }
-        return snapshot.Snapshot(values[field] for field in snapshot.Snapshot.fields)
+        kept = snapshot.Snapshot(values[field] for field in snapshot.Snapshot.fields)
+        if request is None:
+            return kept, None
+        return kept, stored_plan.encode(
+            plan,
+            salt=salt,
+            request=request,
+            nodes=scheduler.nodes,
+            skipped=[task.name for task in skipped],
+            tracked=ordered,
+            fixed=tools | looked_at,
+        )
 
     def _raise_refusal(self, when: str) -> None:
         if self._trace.refusals:
@@ -296,26 +313,25 @@ class Memory:
         return tuple(found)
 
 
-class _WatchingTable(FingerprintTable):
-    """The run's own table, which notes what is asked."""
+class _WatchingJudge(Judge):
+    """A judge that notes which files it takes for programs."""
 
-    def __init__(self, inner: FingerprintTable) -> None:
-        super().__init__({})
-        self._inner = inner
-        self.seen: dict[str, Fingerprint | None] = {}
+    tools: set[str]
 
-    def current(self, path: str) -> Fingerprint | None:
-        """Ask the run's table."""
-        found = self.seen[path] = self._inner.current(path)
-        return found
+    def _digest_of_tool(self, path: str) -> str:
+        self.tools.add(path)
+        return super()._digest_of_tool(path)
 
 
 def _would_skip(
     workspace: Workspace, plan: Plan, scheduler: Scheduler, ignored: Callable[[str], bool]
-) -> tuple[list[Task], _WatchingTable]:
-    """Return the tasks that the next run skips, in its order, if it skips all; NotKeptError otherwise."""
-    table = _WatchingTable(workspace.table)
-    judge = Judge(
+) -> tuple[list[Task], WatchingTable, set[str]]:
+    """Return the tasks that the next run skips if it skips all, in its order, and their tools.
+
+    NotKeptError where it does not.
+    """
+    table = WatchingTable(workspace.table)
+    judge = _WatchingJudge(
         plan,
         table=table,
         traces=workspace.traces,
@@ -324,6 +340,7 @@ def _would_skip(
         environ=workspace.environ,
         root=workspace.root,
     )
+    judge.tools = set()
     skipped = []
     scheduler.add(plan.selected)
     while (node := scheduler.next_to_judge()) is not None:
@@ -346,33 +363,7 @@ def _would_skip(
             raise NotKeptError(f"task '{task.name}' runs the next time, too: {why}")
         skipped.append(task)
         scheduler.finish(node, Decision.SKIPPED)
-    return skipped, table
-
-
-def _tracked(paths: Iterable[str], seen: dict[str, Fingerprint]) -> tuple[list[int], bytes, bytes]:
-    """Return signatures, digests and modes; a signature of 0 stands for a file that has to be read.
-
-    The files are not looked at: one that is another one by now will not have the signature that it was
-    judged under, and is read by the next run.
-    """
-    signatures = []
-    modes = array("H")
-    digests = []
-    for path in paths:
-        digest, mtime_ns, ctime_ns, size, inode, _device, mode, _hashed_at_ns = fingerprint = seen[path]
-        parts = (mtime_ns, ctime_ns, size, inode if inode >= 0 else inode + (1 << 64))
-        signatures.append(0 if fingerprint.racy else facts.signature_of_parts(*parts))
-        digests.append(bytes.fromhex(digest.split(":")[1]))
-        modes.append(mode)
-    return signatures, b"".join(digests), modes.tobytes()
-
-
-def _data_version(workspace: Workspace) -> int | None:
-    """Return a number that changes when another connection writes to the database."""
-    if workspace.connection is None:
-        return None
-    (version,) = workspace.connection.execute("PRAGMA data_version").fetchone()
-    return int(version)
+    return skipped, table, judge.tools
 
 
 def process_began_ns() -> int:
@@ -393,11 +384,6 @@ def _counts(path: str) -> bool:
 
 def _lines(skipped: Iterable[Task]) -> str:
     return "".join([f"-- {task.name}\n" for task in skipped if not task.hidden])
-
-
-def _split(line: str) -> tuple[str, str]:
-    before, middle, behind = line.partition(f" in {duration(_WALL_NS)}")
-    return before + middle[:4], behind
 
 
 def _history(history: History, info: RunInfo, summary: RunSummary) -> str:

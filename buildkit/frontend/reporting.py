@@ -112,28 +112,32 @@ class ReporterSink:
             self._output.replay(event.task.name, event.log, self._verbosity(event.task))
 
     def _failed(self, event: events.Failed) -> None:
-        task = self._task(event.task)
-        fail: BaseFail | None = None
         if event.outcome is not None:
             self._output.finish(event.task.name, event.outcome.log, self._verbosity(event.task))
-            _fill(task, event.outcome)
-            task.executed = True
-            if isinstance(event.outcome.extra, Reply):
-                fail = event.outcome.extra.fail
-        if fail is None:
-            fail = _fail_of(event.failure)
-        fail.log_path = event.execution.log_path
-        self._reporter.add_failure(task, fail)
+        tell_failure(self._reporter, self._task(event.task), event)
 
     def _teardown_failed(self, event: events.TeardownFailed) -> None:
         self._reporter.cleanup_error(SetupError(event.message))
+
+
+def tell_failure(reporter: Any, task: Any, event: events.Failed) -> None:
+    """Tell a reporter of a failure; `task` is a doit task, or what looks like one to reporters."""
+    fail: BaseFail | None = None
+    if event.outcome is not None:
+        _fill(task, event.outcome)
+        if isinstance(event.outcome.extra, Reply):
+            fail = event.outcome.extra.fail
+    if fail is None:
+        fail = _fail_of(event.failure)
+    fail.log_path = event.execution.log_path
+    reporter.add_failure(task, fail)
 
 
 def _fail_of(failure: Failure) -> BaseFail:
     return _FAILURES[failure.kind](failure.message)
 
 
-def _fill(task: DoitTask, outcome: JobOutcome) -> None:
+def _fill(task: Any, outcome: JobOutcome) -> None:
     """Put what the job wrote where doit's reporters look for it."""
     task.values = dict(outcome.values)
     task.result = outcome.result

@@ -11,7 +11,7 @@ import platform
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -42,6 +42,7 @@ from buildkit.state.database import is_damage
 from buildkit.state.directory import STATE_DIRECTORY
 from buildkit.state.history import History
 from buildkit.state.lock import LOCK_VARIABLE, ProjectLock
+from buildkit.state.ranges import decode_ranges, encode_ranges
 from buildkit.state.runs import RunInfo, RunSummary
 
 _RETIRED_AT_ONCE = 4  # old runs that one run removes at most
@@ -58,6 +59,16 @@ class SessionOptions:
     always: bool
     sla_strict: bool = False
     argv: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))
+
+
+@dataclass(frozen=True, slots=True)
+class UpToDate:
+    """Tasks of a plan that are known to be up to date before the run begins: nobody looks at them again."""
+
+    to_judge: Collection[str]  # all others
+    count: int
+    saved_ns: int
+    ranges: str  # their ids in the history, see `state/ranges.py`
 
 
 class Hosting(Protocol):
@@ -94,6 +105,7 @@ class Session:
         sink: EventSink,
         observers: Callable[[RunParts], Sequence[Observer]] = lambda _parts: (),
         own_files: Sequence[int | str] = (),
+        up_to_date: UpToDate | None = None,
     ) -> None:
         """`hosting` is given the loop, and what a forked worker has to call; `sink` is the reporter's.
 
@@ -111,6 +123,7 @@ class Session:
         self._dirtiness = git.Dirtiness(sink, workspace.root, workspace.environ)
         self._observers = observers
         self._own_files = own_files
+        self._up_to_date = up_to_date
         self._run_id: int | None = None
         self._history: History | None = None
         self._predicted: Mapping[str, int] | None = None
@@ -155,6 +168,7 @@ class Session:
             self._plan,
             by_critical_path=not sequential,
             expected_s=(lambda _name: 0.0) if sequential else self._expectations(),
+            only=self._up_to_date.to_judge if self._up_to_date is not None else None,
         )
         sink = self._fan_out(scheduler)
         try:
@@ -267,7 +281,10 @@ class Session:
         return self._predicted
 
     def _predict(self, history: History) -> None:
-        self._predicted = history.expected_wall_ns([task.name for task in self._plan if task.kind])
+        if self._up_to_date is not None:
+            self._predicted = history.expected_wall_ns(self._up_to_date.to_judge)
+        else:
+            self._predicted = history.expected_wall_ns([task.name for task in self._plan if task.kind])
 
     # --- the record
 
@@ -325,20 +342,21 @@ class Session:
     def _end(self, totals: RunTotals, started_ns: int) -> None:
         count = totals.counts.get
         wall_ns = time.monotonic_ns() - started_ns
+        known = self._up_to_date
         summary = RunSummary(
             wall_ns=wall_ns,
             exit_code=totals.exit_code,
             executed=count(Decision.EXECUTED, 0),
             restored=count(Decision.RESTORED, 0),
-            skipped=count(Decision.SKIPPED, 0),
+            skipped=count(Decision.SKIPPED, 0) + (known.count if known is not None else 0),
             failed=count(Decision.FAILED, 0),
             upstream_failed=count(Decision.UPSTREAM_FAILED, 0),
             ignored=count(Decision.IGNORED, 0),
             cancelled=count(Decision.CANCELLED, 0),
-            saved_ns=totals.saved_ns,
+            saved_ns=totals.saved_ns + (known.saved_ns if known is not None else 0),
             bytes_stored=totals.bytes_stored,
             bytes_restored=totals.bytes_restored,
-            skipped_tasks=totals.skipped,
+            skipped_tasks=self._skipped(totals.skipped),
             critical_path=tuple(totals.critical_path),
         )
         self.summary = summary_line(summary, totals.failed)
@@ -353,6 +371,20 @@ class Session:
             self._workspace.cache.collect_if_due(
                 max_bytes=settings.cache_max_size, max_age_s=settings.cache_max_age
             )
+
+    def _skipped(self, names: list[str]) -> Sequence[str]:
+        """Return all tasks that were skipped, by name or as the history keeps them."""
+        known = self._up_to_date
+        if known is None:
+            return names
+        found: Sequence[str] = names
+
+        def merge(history: History) -> None:
+            nonlocal found
+            found = encode_ranges([*decode_ranges(known.ranges), *history.task_ids(names)])
+
+        self._guard(merge)
+        return found
 
     def _retire_runs(self, history: History) -> None:
         """Let old runs go, a few at a time: a run must not pay for those of a month."""

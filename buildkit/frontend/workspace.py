@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from buildkit.cache.local import LocalCache
@@ -31,10 +31,12 @@ class Workspace:
         environ: Mapping[str, str],
         *,
         read_only: bool,
+        paths: Collection[str] | None = None,
         warn: Callable[[str], None] | None = None,
     ) -> None:
         """Open the state; with `read_only` nothing on disk is created or changed.
 
+        `paths`: only these files will be asked for, and only a few tasks, so that not all is read.
         ConfigError and StateError as they come from the settings and from the state.
         """
         self.root = root
@@ -46,7 +48,7 @@ class Workspace:
             self.connection = open_database(root, warn=self.warn, read_only=True)
         else:
             self.connection = self._open_to_write()
-        self._load(read_only=read_only)
+        self._load(paths, read_only=read_only)
         self.cache: LocalCache | None = None
         if self.settings.cache:
             directory = cache_directory(environ, self.settings.cache_dir, root=root)
@@ -62,13 +64,17 @@ class Workspace:
             self.warn(f"{error} This run goes on without it; nothing of it is recorded.")
             return None
 
-    def _load(self, *, read_only: bool) -> None:
+    def _load(self, paths: Collection[str] | None, *, read_only: bool) -> None:
         # What the fast start knows is no longer true once a record changes.
-        self.traces = TraceStore(self.connection, before_writing=partial(snapshot.discard, self.root))
+        discard = partial(snapshot.discard, self.root)
+        self.traces = TraceStore(self.connection, before_writing=discard, one_by_one=paths is not None)
         try:
             with telling_damage():
-                self.table = FingerprintTable(self.traces.fingerprints())
-                self.traces.all()
+                if paths is not None:
+                    self.table = FingerprintTable(self.traces.fingerprints_of(paths))
+                else:
+                    self.table = FingerprintTable(self.traces.fingerprints())
+                    self.traces.all()
         except sqlite3.DatabaseError as error:
             if not is_damage(error) or self.connection is None:
                 raise
@@ -76,7 +82,7 @@ class Workspace:
                 self.connection = None
             else:
                 self.connection = set_aside_damaged(self.root, self.connection, error, warn=self.warn)
-            self.traces = TraceStore(self.connection, before_writing=partial(snapshot.discard, self.root))
+            self.traces = TraceStore(self.connection, before_writing=discard)
             self.table = FingerprintTable({})
         self.values = ValueTable(self.traces)
 

@@ -34,6 +34,7 @@ COARSE_TICK_NS = 2_000_000_000
 
 # The mode and the device need not be there: nothing can change them without changing the ctime or the inode.
 _signature_of = attrgetter("st_mtime_ns", "st_ctime_ns", "st_size", "st_ino")
+_GONE = -1  # no signature: Python's hashes never are
 _WORTH_SHARING = 15_000  # so many files pay for a child process
 _PART = 2000  # files of a folder that are looked at in one go
 _WORTH_GOING = 8  # so many files in a folder pay for going there, which makes each path shorter
@@ -155,10 +156,33 @@ def names_of(paths: "Iterable[str]", folders: "Iterable[tuple[bytes, int]]") -> 
     return b"\0".join(names)
 
 
-def paths_of(snapshot: Snapshot) -> list[bytes]:
-    """Return all paths in their order."""
-    rest = iter(snapshot.names.split(b"\0"))
-    return [os.path.join(folder, name) for folder, count in snapshot.folders for name in islice(rest, count)]
+def paths_of(snapshot: Snapshot, numbers: "Sequence[int] | None" = None) -> list[bytes]:
+    """Return all paths in their order, or those with these numbers."""
+    names = snapshot.names.split(b"\0")
+    folders = [folder for folder, count in snapshot.folders for _ in range(count)]
+    wanted = range(len(names)) if numbers is None else numbers
+    return [os.path.join(folders[number], names[number]) for number in wanted]
+
+
+def numbers_of(snapshot: Snapshot, paths: "Iterable[str]") -> dict[str, int]:
+    """Return the numbers of those of these paths that are tracked."""
+    names = snapshot.names.split(b"\0")[: snapshot.tracked]
+    where: dict[bytes, list[tuple[int, int]]] = {}
+    begin = 0
+    for folder, count in snapshot.folders:
+        where.setdefault(folder, []).append((begin, begin + count))
+        begin += count
+    found = {}
+    for path in paths:
+        encoded = os.fsencode(path)
+        folder, name = os.path.split(encoded)
+        for inside, sought in ((folder, name), (b"", encoded)):
+            for first, end in where.get(inside, ()):
+                try:
+                    found[path] = names.index(sought, first, end)
+                except ValueError:
+                    continue
+    return found
 
 
 def packed(signatures: "Sequence[int]") -> bytes:
@@ -298,9 +322,14 @@ def _places_changed(snapshot: Snapshot) -> str | None:
 
 
 def files_changed(snapshot: Snapshot) -> list[int] | None:
-    """Return the numbers of the paths whose signature is not the recorded one; None where one is gone."""
+    """Return the numbers of the paths whose signature is not the recorded one, also of those that are gone.
+
+    None where that cannot be told.
+    """
     try:
         found = signatures_of(snapshot)
+    except FileNotFoundError:
+        found = _look_one_by_one(snapshot)
     except (OSError, ValueError):
         return None
     if found == snapshot.signatures:
@@ -309,6 +338,17 @@ def files_changed(snapshot: Snapshot) -> list[int] | None:
         return None
     pairs = zip(unpacked(found), unpacked(snapshot.signatures), strict=True)
     return [number for number, (now, then) in enumerate(pairs) if now != then]
+
+
+def _look_one_by_one(snapshot: Snapshot) -> bytes:
+    """Return the packed signatures of all files, `_GONE` for each that is not there."""
+    found = []
+    for path in paths_of(snapshot):
+        try:
+            found.append(signature(os.stat(path)))
+        except (OSError, ValueError):
+            found.append(_GONE)
+    return packed(found)
 
 
 def now_ns() -> int:

@@ -24,9 +24,10 @@ PENDING = os.path.join(".buildkit", "pending.jsonl")
 
 _MEANING = 1  # raised when a field gets another meaning
 STAMPED_PATH = 4  # where `sys.path` is in a stamp
-_KEPT = 32  # snapshots of this many command lines; the oldest goes first
+_KEPT = 64  # files, two for a command line; the oldest goes first
 _KEPT_BYTES = 64 * 2**20  # of all of them together
 _SUFFIX = ".snapshot"
+_PLAN_SUFFIX = ".plan"
 _REASON_SUFFIX = ".reason"
 
 
@@ -54,6 +55,7 @@ class Snapshot:
         "stdout",  # what is printed
         "summary",  # what is printed on stderr, before and behind the duration
         "history",  # the line for `pending.jsonl`, without what changes from run to run
+        "unfinished",  # names of tasks that have to be judged, because they failed the last time
     )
     __slots__ = fields
 
@@ -76,6 +78,7 @@ class Snapshot:
     stdout: str
     summary: tuple[str, str]
     history: str
+    unfinished: tuple[str, ...]
 
     def __init__(self, values: "Iterable[object]") -> None:
         """Take the values of all fields, in their order."""
@@ -136,13 +139,34 @@ def read(project: str, name: str) -> Snapshot | None:
         return None
 
 
+def read_plan(project: str, name: str) -> bytes | None:
+    """Return what was written with the snapshot of that name as its plan; None where there is none."""
+    try:
+        with open(os.path.join(project, DIRECTORY, name + _PLAN_SUFFIX), "rb", buffering=0) as file:
+            content = file.read()
+    except OSError:
+        return None
+    return content[4:] if crc32(memoryview(content)[4:]).to_bytes(4, "little") == content[:4] else None
+
+
+def identity(project: str, name: str) -> tuple[int, int, int] | None:
+    """Return what tells the present file of a snapshot from others of its name; None where there is none."""
+    try:
+        status = os.stat(os.path.join(project, DIRECTORY, name + _SUFFIX))
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
 def exists(project: str, name: str) -> bool:
     """Return whether there is a snapshot of that name."""
     return os.path.exists(os.path.join(project, DIRECTORY, name + _SUFFIX))
 
 
-def write(project: str, name: str, snapshot: Snapshot) -> None:
-    """Put a snapshot in the place of the one of that name; OSError as it comes."""
+def write(project: str, name: str, snapshot: Snapshot, plan: bytes | None = None) -> None:
+    """Put a snapshot in the place of the one of that name, and its plan; OSError as it comes."""
+    if plan is not None:
+        _replace(project, name + _PLAN_SUFFIX, crc32(plan).to_bytes(4, "little") + plan)
     body = marshal.dumps(snapshot.values())
     _replace(project, name + _SUFFIX, _MAGIC + crc32(body).to_bytes(4, "little") + body)
     _remove(project, name + _REASON_SUFFIX)
@@ -194,7 +218,7 @@ def discard(project: str) -> None:
     except FileNotFoundError:
         return
     for name in names:
-        if name.endswith(_SUFFIX):
+        if name.endswith((_SUFFIX, _PLAN_SUFFIX)):
             try:
                 os.unlink(os.path.join(directory, name))
             except FileNotFoundError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from xxhash import xxh3_64_hexdigest
@@ -22,6 +22,13 @@ FORGOTTEN = "forgotten"  # the record was removed on purpose: the cache is not a
 FAILED = "failed"  # the last execution did not succeed; what is left of the record is doit's
 
 
+_SELECT_TRACES = (
+    'SELECT task, action_key, outputs, "values", result, status, ignored, wall_ns, extra FROM traces'
+)
+_SELECT_FINGERPRINTS = (
+    "SELECT path, digest, mtime_ns, ctime_ns, size, ino, dev, mode, hashed_at_ns FROM fingerprints"
+)
+_SCAN_FROM = 1000  # paths from which one scan is cheaper than a search for each
 _NO_VALUES, _NO_RESULT = "{}", "null"
 _CHECKSUM = "buildkit.checksum"  # in `extra`, of values and result
 
@@ -62,15 +69,23 @@ class TraceStore:
     """Traces and fingerprints of one project; writes are buffered until `flush`."""
 
     def __init__(
-        self, connection: sqlite3.Connection | None, *, before_writing: Callable[[], None] = lambda: None
+        self,
+        connection: sqlite3.Connection | None,
+        *,
+        before_writing: Callable[[], None] = lambda: None,
+        one_by_one: bool = False,
     ) -> None:
         """Read from and write to `connection`; None stands for a project without any state.
 
         `before_writing` is called ahead of each transaction that changes what a next run would do.
+        `one_by_one`: few tasks will be asked for, and only their traces are read.
         """
         self._connection = connection
         self._before_writing = before_writing
-        self._traces: dict[str, Trace] | None = None
+        self._one_by_one = one_by_one
+        self._traces: dict[str, Trace] = {}
+        self._absent: set[str] = set()  # tasks that were looked for one by one, and have no trace
+        self._complete = False  # whether all traces have been read
         self._pending: dict[str, TraceRow] = {}
         self._removed: set[str] = set()
         self._fingerprints: list[tuple[str, Fingerprint]] = []
@@ -78,26 +93,38 @@ class TraceStore:
 
     def all(self) -> dict[str, Trace]:
         """Return every trace by task name, buffered writes included."""
-        if self._traces is None:
-            self._traces = {}
-            self._version = self._data_version()
-            if self._connection is not None:
-                rows = self._connection.execute(
-                    'SELECT task, action_key, outputs, "values", result, status, ignored, wall_ns, extra'
-                    " FROM traces"
-                )
-                for task, key, outputs, values, result, status, ignored, wall_ns, extra in rows:
-                    if not _intact(values, result, extra):
-                        continue  # as if it had never run
-                    self._traces[_name(task)] = Trace(
-                        key, outputs or "[]", values or "{}", result or "null", status or FAILED,
-                        bool(ignored), wall_ns or 0, extra or "{}",
-                    )  # fmt: skip
+        if not self._complete:
+            self._complete = True
+            known, removed = dict(self._traces), self._removed
+            self._read("")
+            for task in removed:
+                self._traces.pop(task, None)
+            self._traces.update(known)
         return self._traces
+
+    def _read(self, where: str, *values: Path) -> None:
+        if self._version is None:
+            self._version = self._data_version()
+        if self._connection is None:
+            return
+        rows = self._connection.execute(f"{_SELECT_TRACES} {where}", values)
+        for task, key, outputs, saved, result, status, ignored, wall_ns, extra in rows:
+            if not _intact(saved, result, extra):
+                continue  # as if it had never run
+            self._traces[_name(task)] = Trace(
+                key, outputs or "[]", saved or "{}", result or "null", status or FAILED,
+                bool(ignored), wall_ns or 0, extra or "{}",
+            )  # fmt: skip
 
     def get(self, task: str) -> Trace | None:
         """Return the trace of a task, or None."""
-        return self.all().get(task)
+        if self._complete or not self._one_by_one:
+            return self.all().get(task)
+        if task not in self._traces and task not in self._absent:
+            self._read("WHERE task = ?", _stored(task))
+            if task not in self._traces:
+                self._absent.add(task)
+        return self._traces.get(task)
 
     def components(self, task: str) -> str | None:
         """Return the JSON text of what the recorded key was made of, or None."""
@@ -113,9 +140,11 @@ class TraceStore:
 
     def put(self, row: TraceRow) -> None:
         """Record a trace; it is on disk after the next `flush`."""
+        if self._version is None:
+            self._version = self._data_version()
         self._removed.discard(row.task)
         self._pending[row.task] = row
-        self.all()[row.task] = Trace(
+        self._traces[row.task] = Trace(
             row.action_key, row.outputs, row.values, row.result,
             row.status, row.ignored, row.wall_ns, row.extra,
         )  # fmt: skip
@@ -123,7 +152,8 @@ class TraceStore:
     def remove(self, task: str) -> None:
         """Drop the record of a task altogether."""
         self._pending.pop(task, None)
-        self.all().pop(task, None)
+        self._traces.pop(task, None)
+        self._absent.add(task)
         self._removed.add(task)
 
     def learn(self, fingerprints: Iterable[tuple[str, Fingerprint]]) -> None:
@@ -132,11 +162,21 @@ class TraceStore:
 
     def fingerprints(self) -> dict[str, Fingerprint]:
         """Return every recorded fingerprint by path."""
+        return self._fingerprints_where("")
+
+    def fingerprints_of(self, paths: Collection[str]) -> dict[str, Fingerprint]:
+        """Return the recorded fingerprints of some paths, and maybe of others."""
+        if len(paths) >= _SCAN_FROM:
+            return self.fingerprints()
+        found: dict[str, Fingerprint] = {}
+        for path in paths:
+            found |= self._fingerprints_where("WHERE path = ?", _stored(path))
+        return found
+
+    def _fingerprints_where(self, where: str, *values: Path) -> dict[str, Fingerprint]:
         if self._connection is None:
             return {}
-        rows = self._connection.execute(
-            "SELECT path, digest, mtime_ns, ctime_ns, size, ino, dev, mode, hashed_at_ns FROM fingerprints"
-        )
+        rows = self._connection.execute(f"{_SELECT_FINGERPRINTS} {where}", values)
         make = Fingerprint._make
         return {_name(row[0]): make(row[1:]) for row in rows}
 

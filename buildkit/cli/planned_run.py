@@ -1,0 +1,287 @@
+"""A run from the stored plan: few inputs have changed, and only commands have to be executed for them.
+
+What belongs here: whether the stored plan will do, the run without doit and without the dodo.py, and the
+snapshot for the next one. Every fact about loading has been looked at before this is imported. The engine is
+that of every run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from buildkit.cache.result import OutputKind
+from buildkit.cli.epilogue import tell_end
+from buildkit.cli.waiting import end_what_was_left, tell_wait
+from buildkit.core.decide import Course
+from buildkit.core.errors import BuildkitError, ExitCode
+from buildkit.core.fingerprint import Fingerprint
+from buildkit.core.plan import CheckKind, Task, TaskKind
+from buildkit.engine.judge import Judge, JudgeError
+from buildkit.engine.machine import Machine, parse_width
+from buildkit.engine.outputs import decode_outputs
+from buildkit.frontend.answer import WatchingTable, data_version, signatures_of, split_summary
+from buildkit.frontend.commands_only import CommandsHost, CommandsOnly
+from buildkit.frontend.observing import Observing, console_mode
+from buildkit.frontend.plain_console import PlainConsole
+from buildkit.frontend.session import Session, SessionOptions, UpToDate
+from buildkit.frontend.task_output import TaskOutput
+from buildkit.frontend.workspace import Workspace, warn_on_stderr
+from buildkit.observe.options import ObserveOptions
+from buildkit.state import facts, snapshot, stored_plan
+from buildkit.state.history import History
+from buildkit.state.lock import LOCK_VARIABLE, ProjectLock
+from buildkit.state.ranges import decode_ranges, encode_ranges
+from buildkit.state.runs import RunSummary
+from buildkit.state.traces import OK
+
+if TYPE_CHECKING:
+    from buildkit.cli.fast import Rest
+    from buildkit.state.stored_plan import StoredPlan
+
+
+def run(rest: Rest) -> int | None:
+    """Execute what is left to do, and return the exit code; None where the run has to go the long way."""
+    found = rest.snapshot
+    read = stored_plan.read("", rest.name, found.salt)
+    if read is None or LOCK_VARIABLE in os.environ:  # a run within a task
+        return None
+    plan, content = read
+    names = plan.affected(rest.changed, found.unfinished)
+    if names is None or not all(_can_run(plan[name], plan) for name in names):
+        return None
+    lock = ProjectLock(os.getcwd())
+    try:
+        lock.acquire(wait=False, on_wait=tell_wait, argv=tuple(sys.argv))
+    except BuildkitError:
+        return None  # the long way waits, or says what is wrong
+    try:
+        end_what_was_left(lock)
+        if lock.killed is not None or snapshot.identity("", rest.name) != rest.identity:
+            return None
+        return _PlannedRun(rest, plan, content, names, lock).execute()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return int(ExitCode.INTERRUPTED)
+    finally:
+        lock.release()
+
+
+def _can_run(task: Task, plan: StoredPlan) -> bool:
+    """Whether a task of the stored plan can be judged, and run, without the dodo.py."""
+    if task.kind is TaskKind.HOSTED or task.dynamic or task.calc_deps or task.setup or task.teardown:
+        return False
+    if task.title is not None or any(check.kind is CheckKind.OPAQUE for check in task.checks):
+        return False
+    # A tool, or a file that loading looked at: what it makes of that would change the plan itself.
+    return not any(path in plan.fixed or path.endswith("/") for path in task.outputs)
+
+
+class _PlannedRun:
+    """One such run, under the lock of the project."""
+
+    def __init__(
+        self, rest: Rest, plan: StoredPlan, content: bytes, names: Sequence[str], lock: ProjectLock
+    ) -> None:
+        """`names` are the tasks that may have to run, groups included; `content` is the plan's file."""
+        self._rest = rest
+        self._found = rest.snapshot
+        self._plan = plan
+        self._content = content
+        self._names = names
+        self._tasks = [plan[name] for name in names if plan[name].kind is not TaskKind.GROUP]
+        self._lock = lock
+        self._line: dict[str, Any] = json.loads("{" + self._found.history + "}")
+
+    def execute(self) -> int | None:
+        """Run, and return the exit code; None, with nothing done, where the stored plan is not enough."""
+        paths = {path for task in self._tasks for path in (*task.inputs, *task.outputs)}
+        try:
+            workspace = Workspace(os.getcwd(), os.environ, read_only=False, paths=paths)
+        except BuildkitError:
+            return None  # the long way mends it, or says what is wrong
+        try:
+            try:
+                known = self._known(workspace)
+            except (sqlite3.Error, UnicodeDecodeError):
+                return None
+            return None if known is None else self._run(workspace, known)
+        finally:
+            workspace.close()
+
+    def _known(self, workspace: Workspace) -> UpToDate | None:
+        """Return what is known of all other tasks; None where something is there that needs the dodo.py."""
+        connection = workspace.connection
+        if connection is None or self._sources_missing():
+            return None
+        found = [workspace.traces.get(task.name) for task in self._tasks]
+        for trace in found:
+            if trace is None or trace.ignored or not _are_files(trace.outputs):
+                return None
+        finished = [trace for trace in found if trace is not None and trace.status == OK]
+        ids = set(decode_ranges(self._line["skipped_ranges"]))
+        if len(ids) != self._line["skipped"]:
+            return None
+        mine = set(History(connection).task_ids([task.name for task in self._tasks])) & ids
+        return UpToDate(
+            to_judge=self._names,
+            count=len(ids) - len(mine),
+            saved_ns=max(0, self._line["saved_ns"] - sum(trace.wall_ns for trace in finished)),
+            ranges=encode_ranges(ids - mine),
+        )
+
+    def _sources_missing(self) -> bool:
+        """Whether a file is gone that none of the tasks makes: the error needs the names of all files."""
+        made = {os.fsencode(path) for task in self._tasks for path in task.outputs}
+        paths = facts.paths_of(self._found, self._rest.changed)
+        return any(path not in made and not os.path.exists(path) for path in paths)
+
+    def _run(self, workspace: Workspace, known: UpToDate) -> int:
+        request = self._plan.request
+        machine = Machine.probe()
+        slots = parse_width(request.width).resolve(machine)
+        options = SessionOptions(
+            width=max(1, slots),
+            parallel="inline" if slots == 0 else request.parallel,
+            continue_=request.continue_,
+            always=False,
+            sla_strict=request.sla_strict,
+        )
+        version = data_version(workspace)
+        observing = Observing(
+            ObserveOptions(workspace.settings.events, None, None, None, False),
+            os.environ,
+            mode=console_mode(
+                os.environ,
+                ours=True,
+                terminal=os.isatty(2),
+                inline=options.parallel == "inline",
+                live=request.live,
+            ),
+            threads=options.parallel == "thread",
+        )
+        try:
+            session = Session(
+                workspace,
+                self._plan,
+                options=options,
+                machine=machine,
+                hosting=lambda loop, _after_fork: CommandsOnly(loop),
+                lock=self._lock,
+                sink=self._console(observing, options),
+                observers=observing.observers,
+                own_files=[1, 2, *observing.open_files],
+                up_to_date=known,
+            )
+            totals = session.run()
+        except BuildkitError as error:
+            sys.stderr.write(f"ERROR: {error}\n")
+            return int(error.exit_code)
+        finally:
+            observing.close()
+        tell_end(session.summary, totals)
+        if totals.exit_code < ExitCode.INTERRUPTED and version == data_version(workspace):
+            self._renew(workspace, known)
+        return int(totals.exit_code)
+
+    def _console(self, observing: Observing, options: SessionOptions) -> PlainConsole:
+        request, plan = self._plan.request, self._plan
+        parallel = options.width > 1
+
+        def verbosity(task: Task) -> int:
+            if request.force_verbosity or task.verbosity is None:
+                return request.verbosity
+            return task.verbosity
+
+        return PlainConsole(
+            sys.stdout if observing.screen is None else observing.screen.stream(sys.stdout),
+            TaskOutput(parallel=parallel, voice=observing.voice, folding=observing.folding),
+            lines=[(name, "" if name.startswith("_") else f"-- {name}\n") for name in plan.skipped()],
+            running=[task.name for task in self._tasks],
+            in_order=not parallel,
+            continue_=request.continue_,
+            verbosity=verbosity,
+            failure_verbosity=request.failure_verbosity,
+            folding=observing.folding,
+            warn=warn_on_stderr,
+        )
+
+    # --- the next run
+
+    def _renew(self, workspace: Workspace, known: UpToDate) -> None:
+        """Write the snapshot as it is now; nothing is lost where that cannot be done."""
+        try:
+            if not workspace.traces.dirty and self._learn(workspace, known):
+                snapshot.write("", self._rest.name, self._found, self._content)
+        except (OSError, sqlite3.Error, BuildkitError):
+            return
+
+    def _learn(self, workspace: Workspace, known: UpToDate) -> bool:
+        """Judge the tasks again, and put what was seen into the snapshot; False where there is no place."""
+        found = self._found
+        done: list[str] = []
+        unfinished: list[str] = []
+        seen: dict[str, Fingerprint] = {}
+        for task in self._tasks:
+            table = WatchingTable(workspace.table)
+            if self._is_done(workspace, table, task):
+                done.append(task.name)
+                seen.update((path, one) for path, one in table.seen.items() if one is not None)
+            else:
+                unfinished.append(task.name)
+        numbers = facts.numbers_of(found, seen)
+        if len(numbers) != len(seen):
+            return False
+        signatures, digests, modes = signatures_of(seen, seen)
+        found.signatures = _patched(found.signatures, numbers.values(), facts.packed(signatures), 8)
+        found.digests = _patched(found.digests, numbers.values(), digests, 16)
+        found.modes = _patched(found.modes, numbers.values(), modes, 2)
+        found.unfinished = tuple(unfinished)
+        self._tell(workspace, known, done)
+        return True
+
+    def _is_done(self, workspace: Workspace, table: WatchingTable, task: Task) -> bool:
+        judge = Judge(
+            self._plan,
+            table=table,
+            traces=workspace.traces,
+            values=workspace.values,
+            host=CommandsHost(),
+            environ=workspace.environ,
+            root=workspace.root,
+        )
+        try:
+            course = judge.judge(task).verdict.course
+        except JudgeError:
+            return False
+        trace = workspace.traces.get(task.name)
+        return course is Course.SKIP and trace is not None and _are_files(trace.outputs)
+
+    def _tell(self, workspace: Workspace, known: UpToDate, done: Sequence[str]) -> None:
+        """Put into the snapshot what is said of a run that skips `done` beside all that is known."""
+        assert workspace.connection is not None  # noqa: S101 - or there would be no such run
+        history, traces = History(workspace.connection), workspace.traces
+        saved_ns = known.saved_ns + sum(trace.wall_ns for name in done if (trace := traces.get(name)))
+        skipped = known.count + len(done)
+        ranges = encode_ranges([*decode_ranges(known.ranges), *history.task_ids(done)])
+        summary = RunSummary(wall_ns=0, exit_code=0, skipped=skipped, saved_ns=saved_ns)
+        line = self._line | {"skipped": skipped, "saved_ns": saved_ns, "skipped_ranges": ranges}
+        self._found.summary = split_summary(summary)
+        self._found.history = json.dumps(line, separators=(",", ":"))[1:-1]
+
+
+def _are_files(outputs: str) -> bool:
+    """Whether the outputs of a trace are regular files: what lies in a folder is not looked for here."""
+    return all(output.kind is OutputKind.FILE for output in decode_outputs(outputs))
+
+
+def _patched(packed: bytes, numbers: Iterable[int], values: bytes, size: int) -> bytes:
+    """Return packed values of `size` bytes each, those with these numbers replaced."""
+    patched = bytearray(packed)
+    for position, number in enumerate(numbers):
+        patched[size * number : size * (number + 1)] = values[size * position : size * (position + 1)]
+    return bytes(patched)

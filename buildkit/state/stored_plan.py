@@ -1,0 +1,244 @@
+"""The plan that belongs to a snapshot: what a run needs to execute some of its commands again without doit.
+
+What belongs here: the file, and a `Plan` that takes a task apart only when somebody asks for it. Which runs
+can do with it is decided by who runs them.
+"""
+
+from __future__ import annotations
+
+import marshal
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from buildkit.core.config import TaskSettings
+from buildkit.core.plan import Check, CheckKind, CommandAction, GetArg, Plan, Task, TaskKind
+from buildkit.state import snapshot
+
+
+class Request(NamedTuple):
+    """How the run was asked for, as far as it matters for the next one: doit's options, resolved."""
+
+    width: str
+    parallel: str
+    continue_: bool
+    verbosity: int
+    force_verbosity: bool
+    failure_verbosity: int
+    sla_strict: bool
+    live: bool
+
+
+class Body(NamedTuple):
+    """What the file holds; numbers of tasks count from 0 in the order of `names`."""
+
+    salt: bytes  # of the snapshot that the plan belongs to
+    request: tuple[object, ...]
+    names: list[str]
+    tasks: list[bytes]  # each by itself, see `_encode`
+    selected: tuple[str, ...]
+    programs: tuple[str, ...]  # see `Plan.programs`
+    order: bytes  # the tasks that the snapshot's run skips, in its order
+    user_ends: bytes  # for each tracked file of the snapshot, where its tasks end in `users`
+    users: bytes  # the tasks that read or make a file
+    dependent_ends: bytes  # for each task, where those that wait for it end in `dependents`
+    dependents: bytes
+    fixed: tuple[str, ...]  # files that the plan itself depends on: tools, and what loading looked at
+
+
+# The format follows from what is in it, whatever the version of buildkit says while it is being changed.
+_FIELDS = (Body, Request, Task, TaskSettings, CommandAction, Check, GetArg)
+_MAGIC = f"buildkit plan {crc32(repr([each._fields for each in _FIELDS]).encode()):08x}\n".encode()
+
+
+class StoredPlan(Plan):
+    """The plan of the run that wrote a snapshot."""
+
+    def __init__(self, body: Body) -> None:
+        """Take what `encode` made apart as far as every run needs it."""
+        super().__init__((), body.selected)
+        self._body = body
+        self._numbers = {name: number for number, name in enumerate(body.names)}
+        self._complete = False
+        self.salt = body.salt
+        self.request = Request._make(body.request)
+        self.fixed = frozenset(body.fixed)
+
+    # --- as any plan
+
+    def __len__(self) -> int:
+        return len(self._body.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._numbers
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.tasks.values())
+
+    def __getitem__(self, name: str) -> Task:
+        found = self._tasks.get(name)
+        if found is None:
+            found = self._tasks[name] = _decode(self._body.tasks[self._numbers[name]])
+        return found
+
+    def get(self, name: str) -> Task | None:
+        """Return the task of that name, or None."""
+        return self[name] if name in self._numbers else None
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """All tasks by name."""
+        if not self._complete:
+            self._complete = True
+            self._tasks = {name: self[name] for name in self._body.names}
+        return self._tasks
+
+    @property
+    def makers(self) -> Mapping[str, str]:
+        """Which task makes which output: path -> task name."""
+        if self._makers is None:
+            self._makers = {path: task.name for task in self for path in task.outputs}
+        return self._makers
+
+    @property
+    def programs(self) -> Collection[str]:
+        """The names of all programs that keys hold."""
+        return self._body.programs
+
+    # --- what follows from a change
+
+    def skipped(self) -> list[str]:
+        """Return the names of the tasks that the snapshot's run skips, in its order."""
+        names = self._body.names
+        return [names[number] for number in _numbers(self._body.order)]
+
+    def affected(self, files: Iterable[int], tasks: Iterable[str]) -> list[str] | None:
+        """Return the tasks that read or make one of these tracked files, `tasks`, and all that wait for them.
+
+        In the order of the definition; None where a file belongs to no task.
+        """
+        users = _Lists(self._body.user_ends, self._body.users)
+        dependents = _Lists(self._body.dependent_ends, self._body.dependents)
+        pending = [self._numbers[name] for name in tasks]
+        for file in files:
+            found = users[file]
+            if not found:
+                return None
+            pending += found
+        known = set(pending)
+        while pending:
+            for number in dependents[pending.pop()]:
+                if number not in known:
+                    known.add(number)
+                    pending.append(number)
+        return [self._body.names[number] for number in sorted(known)]
+
+
+class _Lists:
+    """Lists of numbers, one after the other in one array, by where each ends."""
+
+    def __init__(self, ends: bytes, values: bytes) -> None:
+        self._ends = _numbers(ends)
+        self._values = _numbers(values)
+
+    def __getitem__(self, index: int) -> list[int]:
+        begin = self._ends[index - 1] if index else 0
+        return self._values[begin : self._ends[index]].tolist()
+
+
+def _numbers(packed: bytes) -> memoryview[int]:
+    return memoryview(packed).cast("I")
+
+
+def _packed_lists(lists: Iterable[Sequence[int]]) -> tuple[bytes, bytes]:
+    ends, values = array("I"), array("I")
+    for each in lists:
+        values.extend(each)
+        ends.append(len(values))
+    return ends.tobytes(), values.tobytes()
+
+
+# --- the file
+
+
+def encode(
+    plan: Plan,
+    *,
+    salt: bytes,
+    request: Request,
+    nodes: Collection[str],
+    skipped: Sequence[str],
+    tracked: Sequence[str],
+    fixed: Collection[str],
+) -> bytes:
+    """Return the content of the file.
+
+    `nodes` are the tasks that were asked for and what they wait for, `skipped` those of them that the run
+    skips in its order, `tracked` the first files of the snapshot, `fixed` those of them that are more than
+    inputs and outputs.
+    """
+    names = list(plan.tasks)
+    numbers = {name: number for number, name in enumerate(names)}
+    order = [numbers[name] for name in skipped]
+    files: dict[str, list[int]] = {path: [] for path in tracked}
+    dependents: list[list[int]] = [[] for _ in names]
+    for number, task in enumerate(plan):
+        if task.name in nodes:
+            for name in {*task.waits, *(wanted.task for wanted in task.getargs)} & numbers.keys():
+                dependents[numbers[name]].append(number)
+    for number in order:
+        task = plan[names[number]]
+        for path in (*task.inputs, *task.outputs):
+            if path in files and path not in fixed:
+                files[path].append(number)
+    body = Body(
+        salt,
+        tuple(request),
+        names,
+        [_encode(task) for task in plan],
+        plan.selected,
+        tuple(plan.programs),
+        array("I", order).tobytes(),
+        *_packed_lists(files.values()),
+        *_packed_lists(dependents),
+        tuple(path for path in files if path in fixed),
+    )
+    plain: Any = tuple(body)
+    return _MAGIC + marshal.dumps(plain)
+
+
+def read(project: str, name: str, salt: bytes) -> tuple[StoredPlan, bytes] | None:
+    """Return the plan that belongs to the snapshot with that salt, and the file; None where there is none."""
+    content = snapshot.read_plan(project, name)
+    if content is None or content[: len(_MAGIC)] != _MAGIC:
+        return None
+    try:
+        body = Body._make(marshal.loads(memoryview(content)[len(_MAGIC) :]))  # noqa: S302 - with a checksum
+    except (ValueError, TypeError, EOFError):
+        return None
+    return (StoredPlan(body), content) if body.salt == salt else None
+
+
+def _encode(task: Task) -> bytes:
+    # `marshal` knows builtin types alone.
+    plain: dict[str, Any] = {
+        **task._asdict(),
+        "kind": int(task.kind),
+        "getargs": tuple(map(tuple, task.getargs)),
+        "checks": tuple((int(check.kind), check.name, check.value) for check in task.checks),
+        "actions": tuple(map(tuple, task.actions)),
+        "settings": tuple(task.settings),
+    }
+    return marshal.dumps(tuple(plain.values()))
+
+
+def _decode(encoded: bytes) -> Task:
+    plain = Task._make(marshal.loads(encoded))  # noqa: S302 - part of a file with a checksum
+    return plain._replace(
+        kind=TaskKind(plain.kind),
+        getargs=tuple(map(GetArg._make, plain.getargs)),
+        checks=tuple(Check(CheckKind(kind), name, value) for kind, name, value in plain.checks),
+        actions=tuple(map(CommandAction._make, plain.actions)),
+        settings=TaskSettings._make(plain.settings),
+    )
