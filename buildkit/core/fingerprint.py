@@ -95,7 +95,7 @@ def read_fingerprint(path: str) -> Fingerprint:
             if not stat_module.S_ISREG(st.st_mode):
                 raise NotRegularFileError(0, "is not a regular file", path)
             hashed_at_ns = time.time_ns()
-            digest = digest_fd(fd)
+            digest = digest_fd(fd, size=st.st_size)
             after = os.fstat(fd)
             if (after.st_mtime_ns, after.st_ctime_ns, after.st_size) == (
                 st.st_mtime_ns,
