@@ -205,7 +205,7 @@ class _Reader:
                 self._look_for_marks(data)
             else:
                 data = None
-                digest = self._hash_large(fd, size)
+                digest = self._hash_large(fd)
                 self._look_for_marks_in_large(fd, size)
             after = os.fstat(fd)
         except OSError as error:
@@ -235,10 +235,10 @@ class _Reader:
             with mmap.mmap(fd, size, prot=mmap.PROT_READ) as data:
                 self._look_for_marks(data)
 
-    def _hash_large(self, fd: int, size: int) -> Digest:
+    def _hash_large(self, fd: int) -> Digest:
         if self.store is not None:
             try:
-                return self.store.add_file(fd, size)
+                return self.store.add_file(fd)
             except OSError as error:
                 # Perhaps the output could not be read rather than the blob not be written: hashing tells.
                 self._stop_storing(error)

@@ -77,14 +77,12 @@ class LocalBlobStore:
             raise
         self.added_bytes += len(data)
 
-    def add_file(self, fd: int, size: int) -> Digest:
-        """Copy the open file (about `size` bytes) and return the digest of the copy, which is then stored."""
+    def add_file(self, fd: int) -> Digest:
+        """Copy the open file and return the digest of the copy, which is then stored."""
         copy_fd, temporary = self._scratch.create()
         try:
             try:
-                copy_file(fd, copy_fd, size)
-                os.lseek(copy_fd, 0, os.SEEK_SET)
-                digest = digest_fd(copy_fd, self.function)
+                digest = copy_file(fd, copy_fd, self.function)
             finally:
                 os.close(copy_fd)
             # Over a blob that may be there already: the copy has just been hashed, the other one has not.

@@ -24,7 +24,7 @@ class BlobStore(Protocol):
     def add(self, data: bytes, digest: Digest) -> None:
         """Store `data`, whose digest the caller has computed."""
 
-    def add_file(self, fd: int, size: int) -> Digest:
+    def add_file(self, fd: int) -> Digest:
         """Store a copy of the open file, from its start to its end, and return the copy's digest."""
 
     def open(self, digest: Digest) -> int | None:

@@ -26,7 +26,7 @@ from buildkit.cache.protocols import BlobStore
 from buildkit.cache.result import ActionResult, OutputFile, OutputKind, blob_digests, lies_below
 from buildkit.cache.scratch import Scratch
 from buildkit.cache.transfer import copy_file, write_all
-from buildkit.core.digest import Digest, digest_bytes, digest_fd, digest_file, digest_function, digest_size
+from buildkit.core.digest import Digest, digest_bytes, digest_file, digest_function, digest_size
 from buildkit.core.fingerprint import PERMISSION_BITS
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -339,11 +339,8 @@ class _Restore:
                 self._temporaries[target] = temporary
                 if data is not None:
                     write_all(fd, data)
-                else:
-                    copy_file(blob_fd, fd, size)
-                    os.lseek(fd, 0, os.SEEK_SET)
-                    if digest_fd(fd, digest_function(digest)) != digest:
-                        raise self._miss(digest, output)
+                elif copy_file(blob_fd, fd, digest_function(digest), source_is_final=True) != digest:
+                    raise self._miss(digest, output)
                 os.fchmod(fd, output.mode)
             finally:
                 os.close(fd)

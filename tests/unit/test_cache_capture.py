@@ -219,10 +219,10 @@ def test_a_large_file_that_changes_while_it_is_copied_is_not_captured(
     os.utime(out, ns=(0, 0))
     add_file = store.add_file
 
-    def add_and_change(fd: int, size: int) -> Digest:
+    def add_and_change(fd: int) -> Digest:
         with out.open("r+b") as file:
             file.write(b"y")
-        return add_file(fd, size)
+        return add_file(fd)
 
     monkeypatch.setattr(store, "add_file", add_and_change)
     with pytest.raises(OutputChanged):

@@ -85,7 +85,7 @@ def test_adding_a_file_over_a_damaged_blob_repairs_it(store: LocalBlobStore, tmp
     os.chmod(store.path(digest), 0o600)
     Path(store.path(digest)).write_bytes(b"hellO")
     with (tmp_path / "source").open("rb") as file:
-        store.add_file(file.fileno(), 5)
+        store.add_file(file.fileno())
     assert store.read(digest) == b"hello"
 
 
@@ -114,8 +114,8 @@ def test_a_file_is_stored_under_the_digest_of_its_copy(store: LocalBlobStore, tm
     source = tmp_path / "large"
     source.write_bytes(data)
     fd = os.open(source, os.O_RDONLY)
-    digest = store.add_file(fd, len(data))
-    again = store.add_file(os.dup(fd), len(data)) if os.lseek(fd, 0, os.SEEK_SET) == 0 else None
+    digest = store.add_file(fd)
+    again = store.add_file(os.dup(fd)) if os.lseek(fd, 0, os.SEEK_SET) == 0 else None
     os.close(fd)
     assert digest == again == digest_bytes(data)
     assert store.read(digest) == data
@@ -126,7 +126,7 @@ def test_a_blob_is_not_a_hard_link_of_its_source(store: LocalBlobStore, tmp_path
     source = tmp_path / "large"
     source.write_bytes(b"x" * 2_000_000)
     with source.open("rb") as file:
-        digest = store.add_file(file.fileno(), 2_000_000)
+        digest = store.add_file(file.fileno())
     with source.open("r+b") as file:
         file.write(b"y")
     assert store.read(digest) == b"x" * 2_000_000
