@@ -7,7 +7,6 @@ What belongs here: options, and printing. What it changes is how `doit report` j
 from __future__ import annotations
 
 import sqlite3
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -18,8 +17,8 @@ from doit.cmd_base import Command
 
 from buildkit.cli.arguments import OptionsAnywhere
 from buildkit.cli.history import OPTION_DIR, history_of, project_of
-from buildkit.cli.output import print_error, print_result, terminal_width
-from buildkit.core.errors import BuildkitError, ExitCode, StateError, UsageError, did_you_mean
+from buildkit.cli.output import exit_code_of, print_result, print_warning, terminal_width
+from buildkit.core.errors import StateError, UsageError, did_you_mean
 from buildkit.core.humanize import listed, printable
 from buildkit.report.tables import Column, render
 from buildkit.state.database import database_path, open_database
@@ -54,21 +53,20 @@ class Accept(OptionsAnywhere, Command):  # type: ignore[misc]  # doit has no typ
 
     def execute(self, opt_values: Mapping[str, Any], pos_args: Sequence[str]) -> int:
         """Record it, say so, and return the exit code."""
-        try:
-            project = project_of(opt_values)
-            reason = opt_values["reason"].strip()
-            if not pos_args and not reason:
-                print_result(_listed(project))
-            elif not pos_args:
-                raise UsageError("say which task to accept: doit accept TASK --reason REASON.")
-            elif not reason:
-                raise UsageError("say why: --reason 'links with optimisation now'.")
-            else:
-                print_result(_accept(project, pos_args, reason))
-        except BuildkitError as error:
-            print_error(error)
-            return int(error.exit_code)
-        return int(ExitCode.OK)
+        return exit_code_of(lambda: print_result(_answer(opt_values, pos_args)))
+
+
+def _answer(options: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Do what is asked for, and return what to say about it."""
+    project = project_of(options)
+    reason = options["reason"].strip()
+    if not names and not reason:
+        return _listed(project)
+    if not names:
+        raise UsageError("say which task to accept: doit accept TASK --reason REASON.")
+    if not reason:
+        raise UsageError("say why: --reason 'links with optimisation now'.")
+    return _accept(project, names, reason)
 
 
 def _accept(project: str, names: Sequence[str], reason: str) -> str:
@@ -77,7 +75,7 @@ def _accept(project: str, names: Sequence[str], reason: str) -> str:
             raise UsageError(f"no runs are recorded in {project} yet.")
         chosen = _chosen(known, names)
     try:
-        with closing(open_database(project, warn=_warn)) as connection:
+        with closing(open_database(project, warn=print_warning)) as connection:
             history = History(connection)
             for task in chosen:
                 history.accept(Accepted(task, reason, time.time(), last.id))
@@ -115,7 +113,3 @@ def _listed(project: str) -> str:
         for one in accepted
     ]
     return render(_COLUMNS, rows, terminal_width())
-
-
-def _warn(line: str) -> None:
-    sys.stderr.write(f"buildkit: {line}\n")

@@ -1,6 +1,7 @@
 """Command lines as people write them: options may follow the names that they are about, values may hold `=`.
 
-What belongs here: the order of arguments. What an option means is said by each command.
+What belongs here: the order of arguments, and values that several commands take. What an option means is said
+by each command.
 """
 
 from __future__ import annotations
@@ -8,6 +9,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
+
+from buildkit.core.config import parse_age_s
+from buildkit.core.errors import UsageError
 
 
 def options_first(arguments: Sequence[str], parser: Any, own: Container[str]) -> list[str]:
@@ -62,6 +66,14 @@ def with_values(arguments: Sequence[str], typed: Sequence[str], parser: Any) -> 
             option, _inverse = parser.get_option(name) if name.strip("-") else (None, None)
             value_follows = option is not None and option.type is not bool and not equals
     return found
+
+
+def age_s(option: str, text: str) -> int:
+    """Return the seconds that `3600`, `12h` or `30d` stand for; UsageError names the option."""
+    try:
+        return parse_age_s(int(text) if text.isascii() and text.isdigit() else text)
+    except ValueError as error:
+        raise UsageError(f"{option} {text}: give {error}.") from None
 
 
 def _is_variable(word: str) -> bool:

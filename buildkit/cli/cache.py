@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -19,11 +18,11 @@ from doit.cmd_base import Command
 from buildkit.cache.collect import CollectReport
 from buildkit.cache.local import LocalCache
 from buildkit.cache.location import cache_directory
-from buildkit.cli.arguments import OptionsAnywhere
+from buildkit.cli.arguments import OptionsAnywhere, age_s
 from buildkit.cli.history import OPTION_DIR, project_of
-from buildkit.cli.output import print_error, print_result
-from buildkit.core.config import Settings, load_settings, parse_age_s, parse_size
-from buildkit.core.errors import BuildkitError, ExitCode, StateError, UsageError, did_you_mean
+from buildkit.cli.output import exit_code_of, print_result, print_warning
+from buildkit.core.config import Settings, load_settings, parse_size
+from buildkit.core.errors import StateError, UsageError, did_you_mean
 from buildkit.report import cache_state
 
 _JSON_SCHEMA = 1
@@ -89,19 +88,19 @@ class Request:
                     raise UsageError(f"{long} is an option of `cache gc`, not of `cache {word}`.")
         return cls(
             deed,
-            _limit("--max-size", options["cache_gc_size"], parse_size),
-            _limit("--max-age", options["cache_gc_age"], parse_age_s),
+            _size("--max-size", options["cache_gc_size"]),
+            age_s("--max-age", options["cache_gc_age"]) if options["cache_gc_age"] else None,
             options["cache_json"],
         )
 
 
-def _limit(option: str, text: str, parse: Callable[[object], int]) -> int | None:
+def _size(option: str, text: str) -> int | None:
     if not text:
         return None
     try:
-        return parse(int(text) if text.isascii() and text.isdigit() else text)
+        return parse_size(text)
     except ValueError as error:
-        raise UsageError(f"{option} must be {error}; got '{text}'.") from None
+        raise UsageError(f"{option} {text}: give {error}.") from None
 
 
 class Cache(OptionsAnywhere, Command):  # type: ignore[misc] # doit has no types
@@ -120,23 +119,15 @@ class Cache(OptionsAnywhere, Command):  # type: ignore[misc] # doit has no types
 
     def execute(self, opt_values: Mapping[str, Any], pos_args: Sequence[str]) -> int:
         """Do it, say what was done, and return the exit code."""
-        try:
-            request = Request.of(opt_values, pos_args)
-            project = project_of(opt_values)
-            settings = load_settings(project)
-            directory = cache_directory(os.environ, settings.cache_dir, root=project)
-            print_result(_answer(request, settings, directory))
-        except BuildkitError as error:
-            print_error(error)
-            return int(error.exit_code)
-        except KeyboardInterrupt:
-            sys.stderr.write("interrupted\n")
-            return int(ExitCode.INTERRUPTED)
-        return int(ExitCode.OK)
+        return exit_code_of(lambda: print_result(_answer(opt_values, pos_args)))
 
 
-def _answer(request: Request, settings: Settings, directory: str) -> str:
-    """Do what is asked for; StateError where the cache cannot be used."""
+def _answer(options: Mapping[str, Any], arguments: Sequence[str]) -> str:
+    """Do what is asked for, and return what to say about it; StateError where the cache cannot be used."""
+    request = Request.of(options, arguments)
+    project = project_of(options)
+    settings = load_settings(project)
+    directory = cache_directory(os.environ, settings.cache_dir, root=project)
     if os.path.exists(directory) and not os.path.isdir(directory):
         raise UsageError(f"the cache directory {directory} is not a directory.")
     warnings: list[str] = []
@@ -148,7 +139,7 @@ def _answer(request: Request, settings: Settings, directory: str) -> str:
     finally:
         cache.close()
     for line in warnings:  # what was put right on the way: a damaged index that was set aside
-        sys.stderr.write(f"buildkit: {line}\n")
+        print_warning(line)
     if request.json:
         return json.dumps({"schema": _JSON_SCHEMA, "command": request.deed.value, **numbers}, indent=2)
     return told
@@ -183,5 +174,5 @@ def _collect(cache: LocalCache, max_bytes: int, max_age_s: int) -> CollectReport
     report = cache.collect(max_bytes=max_bytes, max_age_s=max_age_s, wait=False)
     if not report.busy:
         return report
-    sys.stderr.write("buildkit: waiting for another process that collects in this cache\n")
+    print_warning("waiting for another process that collects in this cache")
     return cache.collect(max_bytes=max_bytes, max_age_s=max_age_s)

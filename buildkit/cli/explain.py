@@ -13,15 +13,12 @@ from dataclasses import asdict
 from typing import Any
 
 from doit.cmd_base import DoitCmdBase
-from doit.control import TaskControl
-from doit.exceptions import InvalidCommand
 
 from buildkit.cli.arguments import OptionsAnywhere
 from buildkit.cli.history import history_of, project_of
-from buildkit.cli.output import print_error, print_result, terminal_width
+from buildkit.cli.output import exit_code_of, print_result, terminal_width
 from buildkit.cli.tasks import TaskCommand
-from buildkit.core.errors import BuildkitError, ExitCode, UsageError
-from buildkit.frontend.definitions import unknown_task
+from buildkit.core.errors import ExitCode, UsageError
 from buildkit.report.explanation import brief_json, counts, explanation_json
 from buildkit.state.runs import RunRecord
 
@@ -85,18 +82,16 @@ class Explain(OptionsAnywhere, TaskCommand, DoitCmdBase):  # type: ignore[misc] 
 
     def execute(self, params: Any, args: Any) -> Any:
         """Answer from the history, or load the tasks and judge them; return the exit code."""
-        try:
-            if params["explain_run"]:
-                limit = None if params["explain_all"] else _ROWS
-                project, run = project_of(params), params["explain_run"]
-                print_result(explain_run(project, run, args, limit=limit, as_json=params["explain_json"]))
-                return int(ExitCode.OK)
-            if params["explain_plan"]:
-                print_result(explain_plan(project_of(params), as_json=params["explain_json"]))
-                return int(ExitCode.OK)
-        except BuildkitError as error:
-            print_error(error)
-            return int(error.exit_code)
+        as_json = params["explain_json"]
+        if params["explain_run"]:
+            limit = None if params["explain_all"] else _ROWS
+            return exit_code_of(
+                lambda: print_result(
+                    explain_run(project_of(params), params["explain_run"], args, limit=limit, as_json=as_json)
+                )
+            )
+        if params["explain_plan"]:
+            return exit_code_of(lambda: print_result(explain_plan(project_of(params), as_json=as_json)))
         return super().execute(params, args)
 
     def _execute(
@@ -105,11 +100,7 @@ class Explain(OptionsAnywhere, TaskCommand, DoitCmdBase):  # type: ignore[misc] 
         """Explain the selected tasks; parameters are the options."""
         from buildkit.frontend.explain import Explainer  # needs the whole front end, --run does not
 
-        control = TaskControl(list(self.task_list))
-        try:
-            control.process(self.sel_tasks)
-        except InvalidCommand as error:
-            raise unknown_task(error, control) from None
+        control = self.select()
         inspector = self.inspect(control)
         if self._workspace is None:
             raise AssertionError("the state is opened before tasks are loaded")

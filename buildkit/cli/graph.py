@@ -10,14 +10,11 @@ import json
 import sqlite3
 
 from doit.cmd_base import DoitCmdBase
-from doit.control import TaskControl
-from doit.exceptions import InvalidCommand
 
 from buildkit.cli.arguments import OptionsAnywhere
 from buildkit.cli.output import print_result, terminal_width
 from buildkit.cli.tasks import TaskCommand
 from buildkit.core.errors import ExitCode, StateError
-from buildkit.frontend.definitions import unknown_task
 from buildkit.frontend.graph import nodes_of, sinks
 from buildkit.report.graph_formats import dot, mermaid
 from buildkit.report.graph_text import text
@@ -70,11 +67,7 @@ class Graph(OptionsAnywhere, TaskCommand, DoitCmdBase):  # type: ignore[misc] # 
 
     def _execute(self, graph_format: str = "text", graph_json: bool = False, graph_all: bool = False) -> int:
         """Show the graph of the selected tasks; parameters are the options."""
-        control = TaskControl(list(self.task_list))
-        try:
-            control.process(self.sel_tasks)
-        except InvalidCommand as error:
-            raise unknown_task(error, control) from None
+        control = self.select()
         selected = list(dict.fromkeys(control.selected_tasks))
         nodes = nodes_of(self.inspect(control), selected)
         connection = self._workspace.connection if self._workspace is not None else None

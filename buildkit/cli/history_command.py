@@ -15,11 +15,11 @@ from typing import Any
 
 from doit.cmd_base import Command
 
-from buildkit.cli.arguments import OptionsAnywhere
+from buildkit.cli.arguments import OptionsAnywhere, age_s
 from buildkit.cli.history import OPTION_DIR, history_of, project_of
-from buildkit.cli.output import print_error, print_lines, print_result
-from buildkit.core.config import load_settings, parse_age_s
-from buildkit.core.errors import BuildkitError, ExitCode, StateError, UsageError, did_you_mean
+from buildkit.cli.output import exit_code_of, print_lines, print_result, print_warning
+from buildkit.core.config import load_settings
+from buildkit.core.errors import StateError, UsageError, did_you_mean
 from buildkit.core.humanize import plural, size
 from buildkit.observe.files import ReplacedFile
 from buildkit.state.database import database_path, open_database
@@ -80,27 +80,24 @@ class History(OptionsAnywhere, Command):  # type: ignore[misc]  # doit has no ty
 
     def execute(self, opt_values: Mapping[str, Any], pos_args: Sequence[str]) -> int:
         """Do it, say what was done, and return the exit code."""
-        try:
-            deed, *rest = pos_args or [""]
-            if deed not in _DEEDS:
-                guess = did_you_mean(deed, _DEEDS) if deed else ""
-                raise UsageError(f"say what to do with the history: {', '.join(_DEEDS)}.{guess}")
-            if len(rest) > (deed == "import"):
-                raise UsageError(f"history {deed} does not take '{rest[-1]}'.")
-            project = project_of(opt_values)
-            if deed == "export":
-                _export(project, opt_values["output"])
-            elif deed == "import":
-                print_result(_import(project, rest[0] if rest else "-"))
-            else:
-                print_result(_prune(project, opt_values["max_age"], opt_values["max_runs"]))
-        except BuildkitError as error:
-            print_error(error)
-            return int(error.exit_code)
-        except KeyboardInterrupt:
-            sys.stderr.write("interrupted\n")
-            return int(ExitCode.INTERRUPTED)
-        return int(ExitCode.OK)
+        return exit_code_of(lambda: _do(opt_values, pos_args))
+
+
+def _do(options: Mapping[str, Any], arguments: Sequence[str]) -> None:
+    """Do what is asked for, and say what was done."""
+    deed, *rest = arguments or [""]
+    if deed not in _DEEDS:
+        guess = did_you_mean(deed, _DEEDS) if deed else ""
+        raise UsageError(f"say what to do with the history: {', '.join(_DEEDS)}.{guess}")
+    if len(rest) > (deed == "import"):
+        raise UsageError(f"history {deed} does not take '{rest[-1]}'.")
+    project = project_of(options)
+    if deed == "export":
+        _export(project, options["output"])
+    elif deed == "import":
+        print_result(_import(project, rest[0] if rest else "-"))
+    else:
+        print_result(_prune(project, options["max_age"], options["max_runs"]))
 
 
 def _export(project: str, path: str) -> None:
@@ -118,6 +115,7 @@ def _import(project: str, path: str) -> str:
     from buildkit.state.transfer import OtherSchemaError, import_lines
 
     try:
+        # Closed below, unless it is standard input: no `with` says that.
         source = sys.stdin if path == "-" else open(path, encoding="utf-8", errors="replace")  # noqa: SIM115
     except OSError as error:
         raise UsageError(f"'{path}' cannot be read: {error.strerror}.") from None
@@ -130,26 +128,21 @@ def _import(project: str, path: str) -> str:
         if source is not sys.stdin:
             source.close()
     if found.unread:
-        sys.stderr.write(f"buildkit: {plural(found.unread, 'line')} left out that could not be understood\n")
+        print_warning(f"{plural(found.unread, 'line')} left out that could not be understood")
     text = f"imported {plural(found.runs, 'run')} with {plural(found.executions, 'execution')}"
     return f"{text}; {plural(found.known, 'run')} known before" if found.known else text
 
 
 def _prune(project: str, max_age: str, max_runs: int | None) -> str:
     settings = load_settings(project)
-    age_s = settings.history_max_age
-    if max_age:
-        try:
-            age_s = parse_age_s(int(max_age) if max_age.isascii() and max_age.isdigit() else max_age)
-        except ValueError as error:
-            raise UsageError(f"--max-age {max_age}: give {error}.") from None
+    max_age_s = age_s("--max-age", max_age) if max_age else settings.history_max_age
     if max_runs is not None and max_runs < 1:
         raise UsageError(f"--max-runs {max_runs}: give a number of runs, at least 1.")
     if not os.path.exists(database_path(project)):
         return f"No runs are recorded in {project} yet."
     before = _size(project)
     with _writing(project) as history:
-        gone = history.retire(max_age_s=age_s, max_runs=max_runs or settings.history_max_runs)
+        gone = history.retire(max_age_s=max_age_s, max_runs=max_runs or settings.history_max_runs)
         # The room of what was deleted is only given back when the file is written anew.
         history.connection.execute("VACUUM")
         history.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -169,7 +162,7 @@ def _writing(project: str) -> Iterator[StoredHistory]:
     lock = ProjectLock(project)
     lock.acquire(wait=True, on_wait=_tell_wait, argv=tuple(sys.argv))
     try:
-        with closing(open_database(project, warn=_warn)) as connection:
+        with closing(open_database(project, warn=print_warning)) as connection:
             history = StoredHistory(connection)
             history.drain_pending(project)
             yield history
@@ -180,8 +173,4 @@ def _writing(project: str) -> Iterator[StoredHistory]:
 
 
 def _tell_wait(holder: Holder) -> None:
-    _warn(f"waiting for {holder} to finish with this project")
-
-
-def _warn(line: str) -> None:
-    sys.stderr.write(f"buildkit: {line}\n")
+    print_warning(f"waiting for {holder} to finish with this project")

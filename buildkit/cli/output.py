@@ -1,4 +1,4 @@
-"""Printing the result of a command: to a pipe that may close, in an encoding that may lack characters.
+"""What a command says, and how it ends: its result, to a pipe that may close; errors and warnings, in a line.
 
 What belongs here: the one place where a command's own output leaves the process. Live output of a build
 goes through doit's reporters instead.
@@ -10,11 +10,28 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from buildkit.core.errors import UsageError
+from buildkit.core.errors import BuildkitError, ExitCode, UsageError
 
 UNREAD = 128 + signal.SIGPIPE  # the exit code of a run whose output nobody reads any more
+
+
+def exit_code_of(command: Callable[[], int | None]) -> int:
+    """Return the exit code of a command (0 for None); what a user can put right, and Ctrl-C, are one line."""
+    try:
+        return int(command() or ExitCode.OK)
+    except BuildkitError as error:
+        print_error(error)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        return interrupted()
+
+
+def interrupted() -> int:
+    """Say that the user has ended the command, and return the exit code for that."""
+    sys.stderr.write("interrupted\n")
+    return int(ExitCode.INTERRUPTED)
 
 
 def print_result(text: str) -> None:
@@ -47,6 +64,11 @@ def discard_output() -> None:
 def print_error(error: Exception) -> None:
     """Write `ERROR: ...` to standard error, as doit does for what a user can put right."""
     sys.stderr.write(f"ERROR: {error}\n")
+
+
+def print_warning(line: str) -> None:
+    """Write `buildkit: ...` to standard error."""
+    sys.stderr.write(f"buildkit: {line}\n")
 
 
 def terminal_width() -> int | None:

@@ -18,6 +18,9 @@ from typing import Any
 from doit.cmd_base import Command
 from doit.exceptions import InvalidCommand, InvalidDodoFile
 
+from buildkit.cli.output import print_error
+from buildkit.core.errors import ExitCode
+
 OUR_COMMANDS = frozenset({"report", "explain", "graph", "cache", "ui", "history", "accept"})
 OUR_SCRIPT = "buildkit"
 
@@ -91,8 +94,8 @@ class _KnowsDoit:
         except InvalidCommand as error:
             # DoitMain believes that a command was named, and would say so.
             error.cmd_used, error.bin_name = None, self.bin_name
-            sys.stderr.write(f"ERROR: {error}\n")
-            return 3
+            print_error(error)
+            return int(ExitCode.USAGE)
 
 
 class _Absent(_KnowsDoit):

@@ -5,20 +5,19 @@ What belongs here: options, and where the report goes. What it says is made in `
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from doit.cmd_base import Command
 
-from buildkit.cli.arguments import OptionsAnywhere
+from buildkit.cli.arguments import OptionsAnywhere, age_s
 from buildkit.cli.history import OPTION_DIR, history_of, is_running, project_of
 from buildkit.cli.html import OPTION_HTML, write_html
-from buildkit.cli.output import print_error, print_result, terminal_width
+from buildkit.cli.output import exit_code_of, print_result, print_warning, terminal_width
 from buildkit.cli.report_data import report_data, today
-from buildkit.core.config import load_settings, parse_age_s
-from buildkit.core.errors import BuildkitError, ExitCode, UsageError
+from buildkit.core.config import load_settings
+from buildkit.core.errors import ExitCode, UsageError
 from buildkit.observe.files import ReplacedFile
 from buildkit.report.collect import Query, view_of
 from buildkit.report.gate import Gate, failures_of, parse_gate
@@ -155,10 +154,7 @@ def _runs_to_compare(first: str, arguments: Sequence[str]) -> tuple[str, str] | 
 
 
 def _since_s(text: str) -> float:
-    try:
-        seconds = parse_age_s(int(text) if text.isascii() and text.isdigit() else text)
-    except ValueError as error:
-        raise UsageError(f"--since {text}: give {error}.") from None
+    seconds = age_s("--since", text)
     if not 0 < seconds < 10**10:
         raise UsageError(f"--since {text}: give a time that is not 0, such as 12h or 30d.")
     return float(seconds)
@@ -196,16 +192,13 @@ class Report(OptionsAnywhere, Command):  # type: ignore[misc]  # doit has no typ
 
     def execute(self, opt_values: Mapping[str, Any], pos_args: Sequence[str]) -> int:
         """Print the report and return the exit code."""
-        try:
-            request = Request.of(opt_values, pos_args)
-            return report(project_of(opt_values), request)
-        except BuildkitError as error:
-            print_error(error)
-            return int(error.exit_code)
+        return exit_code_of(lambda: _report(opt_values, pos_args))
 
 
-def report(project: str, request: Request) -> int:
-    """Write the report of the project and return the exit code; BuildkitError where that cannot be."""
+def _report(options: Mapping[str, Any], arguments: Sequence[str]) -> int:
+    """Write what is asked for and return the exit code; BuildkitError where that cannot be."""
+    request = Request.of(options, arguments)
+    project = project_of(options)
     settings = load_settings(project)
     if request.compare is not None:
         _write(_comparison(project, request, *request.compare), request.output)
@@ -219,7 +212,7 @@ def report(project: str, request: Request) -> int:
         return int(ExitCode.OK)
     failures = failures_of(data, request.gate, settings.report.allow, today())
     for line in failures:
-        sys.stderr.write(f"buildkit: {line}\n")
+        print_warning(line)
     return int(ExitCode.GATE if failures else ExitCode.OK)
 
 

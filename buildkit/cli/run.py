@@ -30,7 +30,6 @@ from buildkit.core.plan import Plan
 from buildkit.engine.machine import Machine, parse_width
 from buildkit.engine.scheduler import refuse_cycles
 from buildkit.frontend.console import BuildkitReporter
-from buildkit.frontend.definitions import unknown_task
 from buildkit.frontend.dependency import BuildkitDependency
 from buildkit.frontend.hosting import DoitHosting
 from buildkit.frontend.observing import Observing, console_mode
@@ -325,12 +324,7 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
     def _select(self, auto_delayed_regex: bool) -> TaskControl:
         if self._memory is not None:
             self._memory.created()
-        control = TaskControl(self.task_list, auto_delayed_regex=auto_delayed_regex)
-        try:
-            control.process(self.sel_tasks)
-        except InvalidCommand as error:
-            raise unknown_task(error, control) from None
-        return control
+        return self.select(auto_delayed_regex=auto_delayed_regex)
 
     def _drop_dependencies(self) -> None:
         """Do what `--single` says: only the named tasks, and the subtasks of named groups."""

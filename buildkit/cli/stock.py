@@ -9,14 +9,15 @@ import functools
 import json
 import os
 import pprint
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 from doit.cmd_info import Info as DoitInfo
 
-from buildkit.cli.output import print_result
+from buildkit.cli.output import exit_code_of, print_lines, print_result
 from buildkit.cli.precedence import OUR_COMMANDS, OUR_SCRIPT, OurNamesAllowed
 from buildkit.cli.tasks import TaskCommand
-from buildkit.core.errors import BuildkitError
 from buildkit.frontend.workspace import Workspace
 
 _WRITERS = frozenset({"forget", "ignore", "reset-dep"})
@@ -115,27 +116,27 @@ def _dumpdb(stock: Any) -> Any:
         name = "dumpdb"
 
         def execute(self, opt_values: Any, pos_args: Any) -> Any:
-            try:
-                workspace = Workspace(os.getcwd(), os.environ, read_only=True)
-            except BuildkitError as error:
-                import sys  # only on the way to an error message
+            return exit_code_of(lambda: self._dump(opt_values, pos_args))
 
-                sys.stderr.write(f"ERROR: {error}\n")
-                return int(error.exit_code)
-            if workspace.connection is None:
-                return super().execute(opt_values, pos_args)
-            print("buildkit state '.buildkit/state.db'")
-            for task, trace in sorted(workspace.traces.all().items()):
-                shown = {
-                    "status": trace.status,
-                    "action_key": trace.action_key,
-                    "ignored": trace.ignored,
-                    "outputs": json.loads(trace.outputs),
-                    "_values_:": json.loads(trace.values),
-                    "result:": json.loads(trace.result),
-                }
-                print(f"{task} -> {pprint.pformat(shown, indent=4, width=100)}")
-            workspace.close()
+        def _dump(self, opt_values: Any, pos_args: Any) -> Any:
+            with closing(Workspace(os.getcwd(), os.environ, read_only=True)) as workspace:
+                if workspace.connection is None:
+                    return super().execute(opt_values, pos_args)
+                print_lines(_dumped(workspace))
             return None
 
     return DumpDB
+
+
+def _dumped(workspace: Workspace) -> Iterator[str]:
+    yield "buildkit state '.buildkit/state.db'"
+    for task, trace in sorted(workspace.traces.all().items()):
+        shown = {
+            "status": trace.status,
+            "action_key": trace.action_key,
+            "ignored": trace.ignored,
+            "outputs": json.loads(trace.outputs),
+            "_values_:": json.loads(trace.values),
+            "result:": json.loads(trace.result),
+        }
+        yield f"{task} -> {pprint.pformat(shown, indent=4, width=100)}"

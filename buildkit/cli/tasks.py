@@ -15,12 +15,12 @@ from doit.control import TaskControl
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 from doit.globals import Globals
 
-from buildkit.cli.output import UNREAD, discard_output
+from buildkit.cli.output import UNREAD, discard_output, interrupted, print_error
 from buildkit.cli.precedence import allow_our_names
 from buildkit.cli.waiting import end_what_was_left, tell_wait
 from buildkit.core.errors import BuildkitError, ExitCode, did_you_mean
 from buildkit.frontend.bytecode import fresh_modules
-from buildkit.frontend.definitions import Definitions, loading_error
+from buildkit.frontend.definitions import Definitions, loading_error, unknown_task
 from buildkit.frontend.dependency import BuildkitDependency
 from buildkit.frontend.inspect import Inspector
 from buildkit.frontend.workspace import Workspace, project_root
@@ -35,6 +35,8 @@ class TaskCommand:
     """
 
     loader: Any
+    task_list: list[Any]  # set by doit when it has loaded the tasks
+    sel_tasks: Any  # names on the command line; set by doit
     _dependency: BuildkitDependency | None = None
     _workspace: Workspace | None = None
     _lock: ProjectLock | None = None
@@ -69,11 +71,19 @@ class TaskCommand:
 
     def refuse_unknown_names(self, *, wildcards: bool) -> None:
         """Raise doit's error for a name on the command line that no task has, with a suggestion."""
-        names = self.sel_tasks or ()  # type: ignore[attr-defined] # set by doit
-        known = {task.name for task in self.task_list}  # type: ignore[attr-defined] # set by doit
-        for name in names:
+        known = {task.name for task in self.task_list}
+        for name in self.sel_tasks or ():
             if name not in known and not (wildcards and "*" in name):
                 raise InvalidCommand(f"'{name}' is not a task.{did_you_mean(name, known)}")
+
+    def select(self, *, auto_delayed_regex: bool = False) -> TaskControl:
+        """Return the tasks, those selected that the command line names; an unknown name gets a suggestion."""
+        control = TaskControl(list(self.task_list), auto_delayed_regex=auto_delayed_regex)
+        try:
+            control.process(self.sel_tasks)
+        except InvalidCommand as error:
+            raise unknown_task(error, control) from None
+        return control
 
     def _dependency_of(self, workspace: Workspace) -> BuildkitDependency:
         def flush() -> None:
@@ -85,7 +95,7 @@ class TaskCommand:
         def inspect(control: TaskControl | None = None) -> Inspector:
             inspector = Inspector(
                 workspace,
-                self.task_list,  # type: ignore[attr-defined] # set by doit when it has loaded the tasks
+                self.task_list,
                 dependency=dependency,
                 definitions=self.definitions(),
                 expansion=action_expansion(),
@@ -112,7 +122,7 @@ class TaskCommand:
             with fresh_modules():
                 return super().execute(params, args)  # type: ignore[misc] # DoitCmdBase.execute
         except BuildkitError as error:
-            sys.stderr.write(f"ERROR: {error}\n")
+            print_error(error)
             return int(error.exit_code)
         except (InvalidTask, InvalidDodoFile) as error:
             raise type(error)(
@@ -124,12 +134,11 @@ class TaskCommand:
             discard_output()  # `| head` has seen enough
             return UNREAD
         except KeyboardInterrupt:
-            sys.stderr.write("interrupted\n")
-            return int(ExitCode.INTERRUPTED)
+            return interrupted()
         except Exception as error:
             if self._loaded or getattr(self, "pdb", False):
                 raise
-            sys.stderr.write(f"ERROR: {loading_error(error, project_root())}\n")
+            print_error(loading_error(error, project_root()))
             return int(ExitCode.USAGE)
         finally:
             self._close()

@@ -15,9 +15,9 @@ from typing import Any
 from doit.cmd_base import Command
 
 from buildkit.cli.history import OPTION_DIR, project_of
-from buildkit.cli.output import print_error, print_result
+from buildkit.cli.output import exit_code_of, print_result
 from buildkit.core.config import load_settings
-from buildkit.core.errors import BuildkitError, ExitCode, UsageError
+from buildkit.core.errors import UsageError
 
 _HIGHEST_PORT = 65535
 
@@ -61,14 +61,13 @@ class Ui(Command):  # type: ignore[misc]  # doit has no type hints
 
     def execute(self, opt_values: Mapping[str, Any], pos_args: Sequence[str]) -> int:
         """Serve until Ctrl-C, which is the way to end it and no error."""
-        try:
-            if pos_args:
-                raise UsageError(f"ui takes no arguments; got '{pos_args[0]}'.")
-            serve(project_of(opt_values), opt_values["run"], opt_values["port"], browse=opt_values["open"])
-        except BuildkitError as error:
-            print_error(error)
-            return int(error.exit_code)
-        return int(ExitCode.OK)
+        return exit_code_of(lambda: _serve(opt_values, pos_args))
+
+
+def _serve(options: Mapping[str, Any], arguments: Sequence[str]) -> None:
+    if arguments:
+        raise UsageError(f"ui takes no arguments; got '{arguments[0]}'.")
+    serve(project_of(options), options["run"], options["port"], browse=options["open"])
 
 
 def serve(project: str, run: str, port: int, *, browse: bool) -> None:
