@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from buildkit.core.execution import Cost, Decision, Execution, Reason, ReasonKind
@@ -30,14 +31,14 @@ from buildkit.frontend.live import LiveView, Style
 from buildkit.frontend.screen import Screen
 from buildkit.observe.chrome_trace import ChromeTrace
 from buildkit.observe.context import RunContext, TraceContext
-from buildkit.observe.executions import Executions
+from buildkit.observe.executions import Executions, FinishedRun, WrittenAtTheEnd
 from buildkit.observe.files import AppendedFile, ReplacedFile
 from buildkit.observe.forecast import Forecast
 from buildkit.observe.jsonl import EventLines
-from buildkit.observe.junit import JUnitReport
+from buildkit.observe.junit import write_junit
 from buildkit.observe.observer import FanOut, Observer
 from buildkit.observe.progress import Progress
-from buildkit.observe.prometheus import PrometheusFile
+from buildkit.observe.prometheus import write_metrics
 from buildkit.observe.status import StatusFile
 from buildkit.state.runs import RunInfo
 
@@ -159,9 +160,12 @@ def main() -> None:
                 LiveView(screen, progress, forecast, rig.loop, style, writes_directly=lambda _task: False)
             ]
 
-        def replaced(kind: type[JUnitReport] | type[PrometheusFile], context: RunContext) -> list[Observer]:
+        def at_the_end(
+            write: Callable[[ReplacedFile, FinishedRun], None], context: RunContext
+        ) -> list[Observer]:
             executions = Executions()
-            return [executions, kind(ReplacedFile(path("x"), "--x"), context, executions, lambda: 1.0)]
+            to_file = partial(write, ReplacedFile(path("x"), "--x"))
+            return [executions, WrittenAtTheEnd("file", to_file, context, executions)]
 
         cases: dict[str, Callable[[RunContext, Progress, Forecast], list[Observer]]] = {
             "nobody": lambda _context, _progress, _forecast: [],
@@ -176,8 +180,8 @@ def main() -> None:
             "--trace": lambda context, _progress, _forecast: [
                 ChromeTrace(ReplacedFile(path("trace"), "--trace"), context, rig.loop)
             ],
-            "--junit": lambda context, _progress, _forecast: replaced(JUnitReport, context),
-            "--prometheus": lambda context, _progress, _forecast: replaced(PrometheusFile, context),
+            "--junit": lambda context, _progress, _forecast: at_the_end(write_junit, context),
+            "--prometheus": lambda context, _progress, _forecast: at_the_end(write_metrics, context),
         }
         cold_us = cold_run_us(options.tasks) if options.cold else None
         nothing_us = min(rig.play(cases["nobody"]) for _ in range(3))

@@ -11,10 +11,8 @@ from itertools import chain
 
 from buildkit.core.execution import Decision
 from buildkit.core.humanize import duration, first_line, plural
-from buildkit.observe.context import RunContext
 from buildkit.observe.diagnostics import Diagnostic, Severity, find_diagnostics
-from buildkit.observe.executions import Ended, Executions
-from buildkit.observe.observer import Handler
+from buildkit.observe.executions import Ended, Executions, FinishedRun
 
 SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 _MOST_ANNOTATIONS = 10  # of one task; GitHub shows ten errors and ten warnings of a step
@@ -24,44 +22,19 @@ _MARKDOWN = frozenset("\\`*_[]<>|~#&")
 _SUMMARY_BYTES = 1024 * 1024  # GitHub's limit for a step
 
 
-class GitHubActions:
-    """Writes annotations and the summary when the run is over."""
-
-    what = "GitHub job summary"
-
-    def __init__(
-        self,
-        context: RunContext,
-        executions: Executions,
-        elapsed_s: Callable[[], float],
-        environ: Mapping[str, str],
-        write: Callable[[str], object],
-    ) -> None:
-        """`write` prints to the job's log."""
-        self._context = context
-        self._executions = executions
-        self._elapsed_s = elapsed_s
-        self._environ = environ
-        self._write = write
-
-    @property
-    def handlers(self) -> Mapping[type, Handler]:
-        """Return nothing: all that it needs is collected by `executions`."""
-        return {}
-
-    def finish(self, exit_code: int) -> None:
-        """Write annotations to the log, and append the summary to its file."""
-        root = self._context.info.cwd
-        base = self._environ.get("GITHUB_WORKSPACE") or root
-        for each in self._executions.ended:
-            if each.execution.decision is Decision.FAILED:
-                self._write("".join(annotation_lines(each, root, base)))
-        path = self._environ.get(SUMMARY_VARIABLE)
-        if path:
-            text = summary(self._executions, self._context.project, self._elapsed_s(), exit_code)
-            with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
-                if file.tell() + len(text.encode("utf-8", "backslashreplace")) <= _SUMMARY_BYTES:
-                    file.write(text)
+def write_for_github(environ: Mapping[str, str], write: Callable[[str], object], run: FinishedRun) -> None:
+    """Write annotations with `write`, which prints to the job's log, and append the summary to its file."""
+    root = run.context.info.cwd
+    base = environ.get("GITHUB_WORKSPACE") or root
+    for each in run.executions.ended:
+        if each.execution.decision is Decision.FAILED:
+            write("".join(annotation_lines(each, root, base)))
+    path = environ.get(SUMMARY_VARIABLE)
+    if path:
+        text = summary(run.executions, run.context.project, run.elapsed_s, run.exit_code)
+        with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+            if file.tell() + len(text.encode("utf-8", "backslashreplace")) <= _SUMMARY_BYTES:
+                file.write(text)
 
 
 def annotation_lines(each: Ended, root: str, base: str) -> list[str]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from buildkit.core.plan import Task, TaskKind
@@ -18,7 +19,7 @@ from buildkit.engine.scheduler import Scheduler
 from buildkit.frontend.ci import ci_service
 from buildkit.frontend.folding import Folding, GitHubFolding, GitLabFolding
 from buildkit.observe.context import TRACEPARENT, RunContext
-from buildkit.observe.executions import Executions
+from buildkit.observe.executions import Executions, FinishedRun, WrittenAtTheEnd
 from buildkit.observe.files import AppendedFile, ReplacedFile
 from buildkit.observe.forecast import Forecast
 from buildkit.observe.observer import Observer
@@ -169,29 +170,27 @@ class Observing:
 
     def _at_the_end(self, context: RunContext) -> list[Observer]:
         """Return the observers that write when all is over, and the list that they write from."""
-        executions = Executions()
-
-        def elapsed_s() -> float:
-            return (time.monotonic_ns() - context.started_ns) / 1e9
-
-        chosen: list[Observer] = []
+        wanted: list[tuple[str, Callable[[FinishedRun], None]]] = []
         if self._junit is not None:
-            from buildkit.observe.junit import JUnitReport
+            from buildkit.observe.junit import write_junit
 
-            chosen.append(JUnitReport(self._junit, context, executions, elapsed_s))
+            wanted.append((f"JUnit report '{self._junit.path}'", partial(write_junit, self._junit)))
         if self._prometheus is not None:
-            from buildkit.observe.prometheus import PrometheusFile
+            from buildkit.observe.prometheus import write_metrics
 
-            chosen.append(PrometheusFile(self._prometheus, context, executions, elapsed_s))
+            name = f"Prometheus file '{self._prometheus.path}'"
+            wanted.append((name, partial(write_metrics, self._prometheus)))
         if self.folding is not None and ci_service(self._environ) == "github":
-            from buildkit.frontend.github import GitHubActions
+            from buildkit.frontend.github import write_for_github
 
-            chosen.append(GitHubActions(context, executions, elapsed_s, self._environ, sys.stdout.write))
+            wanted.append(("GitHub job summary", partial(write_for_github, self._environ, sys.stdout.write)))
         if self._otel:
-            from buildkit.observe.otel import OpenTelemetry
+            from buildkit.observe.otel import send_spans
 
-            chosen.append(OpenTelemetry(context, executions, elapsed_s, self._environ))
-        return [executions, *chosen] if chosen else []
+            wanted.append(("OpenTelemetry trace", partial(send_spans, self._environ)))
+        executions = Executions()
+        writers = [WrittenAtTheEnd(what, write, context, executions) for what, write in wanted]
+        return [executions, *writers] if writers else []
 
     def _console(self, parts: RunParts, progress: Progress, forecast: Forecast) -> list[Observer]:
         if self.mode is ConsoleMode.LINES:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -67,11 +68,17 @@ class RunContext:
     started_at: float  # the same moment in Unix seconds
     # Wall time of tasks as history predicts it, in ns; asked late, because not every run needs it.
     predicted: Callable[[], Mapping[str, int]] = field(default=dict)
+    clock_ns: Callable[[], int] = time.monotonic_ns
 
     @property
     def project(self) -> str:
         """Return the name of the project: that of its directory."""
         return os.path.basename(self.info.cwd.rstrip(os.sep)) or self.info.cwd
+
+    @property
+    def elapsed_ns(self) -> int:
+        """How long the run has taken up to now."""
+        return self.clock_ns() - self.started_ns
 
     def unix_s(self, monotonic_ns: int) -> float:
         """Return a moment of the monotonic clock as Unix seconds; a step of the wall clock cannot bend it."""

@@ -1,19 +1,21 @@
 """All executions of a run in memory, for the formats that are written when it is over.
 
-What belongs here: collecting. An observer that writes at the end is given one of these.
+What belongs here: collecting, and handing on what was collected. A format is a function of a `FinishedRun`,
+in a module of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from buildkit.core.execution import Decision, Execution
 from buildkit.core.plan import TaskKind
 from buildkit.engine import events
 from buildkit.engine.events import Failure
 from buildkit.engine.job import JobStatus
+from buildkit.observe.context import RunContext
 from buildkit.observe.observer import Handler
 
 _TAIL_LINES = 200  # of the output of a task that failed
@@ -74,3 +76,30 @@ class Executions:
         if outcome is not None:
             status, output = outcome.status, "\n".join(outcome.log.tail(_TAIL_LINES))
         self.ended.append(Ended(event.execution, event.task.location, event.failure, status, output))
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """A run that is over, as it is written down."""
+
+    context: RunContext
+    executions: Executions
+    elapsed_s: float
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenAtTheEnd:
+    """An observer that takes no events: all that it writes is collected by `executions`."""
+
+    what: str  # see Observer
+    write: Callable[[FinishedRun], None]
+    context: RunContext
+    executions: Executions
+
+    handlers: ClassVar[Mapping[type, Handler]] = {}
+
+    def finish(self, exit_code: int) -> None:
+        """Write it."""
+        elapsed_s = self.context.elapsed_ns / 1e9
+        self.write(FinishedRun(self.context, self.executions, elapsed_s, exit_code))

@@ -66,7 +66,7 @@ class EventLines:
                 None,
                 {
                     "exit_code": exit_code,
-                    "wall_ns": time.monotonic_ns() - self._context.started_ns,
+                    "wall_ns": self._context.elapsed_ns,
                     "counts": {str(decision): count for decision, count in self._counts.items()},
                 },
             )

@@ -6,17 +6,15 @@ What belongs here: the format (the schema of Jenkins' xunit plug-in). A task is 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from xml.sax.saxutils import escape, quoteattr
 
 from buildkit.core.execution import Decision
 from buildkit.core.humanize import first_line
 from buildkit.engine.events import FailureKind
-from buildkit.observe.context import RunContext
-from buildkit.observe.executions import Ended, Executions
+from buildkit.observe.executions import Ended, FinishedRun
 from buildkit.observe.files import ReplacedFile
-from buildkit.observe.observer import Handler
 
 # XML 1.0, 2.2: all other control characters may not even be written as references.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -27,37 +25,16 @@ _SKIPPED = {
 }
 
 
-class JUnitReport:
-    """Writes the report when the run is over."""
-
-    def __init__(
-        self, file: ReplacedFile, context: RunContext, executions: Executions, elapsed_s: Callable[[], float]
-    ) -> None:
-        self._file = file
-        self._context = context
-        self._executions = executions
-        self._elapsed_s = elapsed_s
-
-    @property
-    def what(self) -> str:
-        """Return what it writes."""
-        return f"JUnit report '{self._file.path}'"
-
-    @property
-    def handlers(self) -> Mapping[type, Handler]:
-        """Return nothing: all that it needs is collected by `executions`."""
-        return {}
-
-    def finish(self, exit_code: int) -> None:
-        """Write the file."""
-        text = junit_xml(
-            self._executions.ended,
-            name=self._context.project,
-            elapsed_s=self._elapsed_s(),
-            started_at=self._context.started_at,
-            properties={"run": self._context.info.uid, "exit_code": str(exit_code)},
-        )
-        self._file.write(text.encode("utf-8", "xmlcharrefreplace"))
+def write_junit(file: ReplacedFile, run: FinishedRun) -> None:
+    """Write the report of a run."""
+    text = junit_xml(
+        run.executions.ended,
+        name=run.context.project,
+        elapsed_s=run.elapsed_s,
+        started_at=run.context.started_at,
+        properties={"run": run.context.info.uid, "exit_code": str(run.exit_code)},
+    )
+    file.write(text.encode("utf-8", "xmlcharrefreplace"))
 
 
 def junit_xml(

@@ -8,7 +8,7 @@ end, not the work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from buildkit.core.errors import UsageError
@@ -16,8 +16,7 @@ from buildkit.core.execution import Decision
 from buildkit.core.humanize import first_line
 from buildkit.engine.job import JobStatus
 from buildkit.observe.context import RunContext
-from buildkit.observe.executions import Ended, Executions
-from buildkit.observe.observer import Handler
+from buildkit.observe.executions import Ended, Executions, FinishedRun
 from buildkit.observe.options import OBSERVING_VARIABLES
 
 _PROTOCOL_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -61,120 +60,111 @@ def wanted_by_environment(environ: Mapping[str, str]) -> bool:
     return not disabled and not off and any(environ.get(name) for name in OBSERVING_VARIABLES)
 
 
-class OpenTelemetry:
-    """Makes the spans of a run and sends them."""
+def send_spans(environ: Mapping[str, str], run: FinishedRun) -> None:
+    """Make the spans of a run and send them; OSError where the collector does not take them."""
+    if not run.context.trace.sampled:
+        return  # whoever began the trace decided that nobody keeps it
+    import logging  # here, because the SDK imports it anyway
 
-    what = "OpenTelemetry trace"
+    # Its complaints are one warning of ours.
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+    spans = _spans(run, environ)
+    try:
+        exporter = _exporter(environ)
+    except ImportError as error:
+        raise OSError(f"the exporter for the chosen protocol is not installed ({error.name})") from None
+    try:
+        for start in range(0, len(spans), _BATCH):
+            result = exporter.export(spans[start : start + _BATCH])
+            if result.name != "SUCCESS":
+                raise OSError("the collector did not take it")
+    finally:
+        exporter.shutdown()
 
-    def __init__(
-        self,
-        context: RunContext,
-        executions: Executions,
-        elapsed_s: Callable[[], float],
-        environ: Mapping[str, str],
-    ) -> None:
-        self._context = context
-        self._executions = executions
-        self._elapsed_s = elapsed_s
-        self._environ = environ
 
-    @property
-    def handlers(self) -> Mapping[type, Handler]:
-        """Return nothing: all that it needs is collected by `executions`."""
-        return {}
+def _spans(run: FinishedRun, environ: Mapping[str, str]) -> Sequence[Any]:
+    """Return the spans of the tasks, and last that of the run."""
+    from opentelemetry import trace as otel  # 0.2 s, and it starts threads: only when the run is over
 
-    def finish(self, exit_code: int) -> None:
-        """Send everything; OSError where the collector does not take it."""
-        if not self._context.trace.sampled:
-            return  # whoever began the trace decided that nobody keeps it
-        import logging  # here, because the SDK imports it anyway
-
-        logging.getLogger("opentelemetry").setLevel(
-            logging.CRITICAL
-        )  # its complaints are one warning of ours
-        spans = self._spans(exit_code)
-        try:
-            exporter = _exporter(self._environ)
-        except ImportError as error:
-            raise OSError(f"the exporter for the chosen protocol is not installed ({error.name})") from None
-        try:
-            for start in range(0, len(spans), _BATCH):
-                result = exporter.export(spans[start : start + _BATCH])
-                if result.name != "SUCCESS":
-                    raise OSError("the collector did not take it")
-        finally:
-            exporter.shutdown()
-
-    def _spans(self, exit_code: int) -> Sequence[Any]:
-        # Importing these takes 0.2 s, and the SDK starts threads: only when the run is over.
-        from opentelemetry import trace as otel
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-        from opentelemetry.sdk.trace.id_generator import IdGenerator
-        from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-
-        context = self._context
-        spans: list[Any] = []
-        ids: list[str] = []
-
-        class GivenIds(IdGenerator):  # type: ignore[misc] # no types where the extra is not installed
-            """The ids that the run's events have too."""
-
-            def generate_span_id(self) -> int:
-                return int(ids.pop(), 16)
-
-            def generate_trace_id(self) -> int:
-                return int(context.trace.trace_id, 16)
-
-        class Collect(SpanProcessor):  # type: ignore[misc] # as above
-            def on_end(self, span: Any) -> None:
-                spans.append(span)
-
-        resource = Resource.create(resource_attributes(context, self._environ))
-        provider = TracerProvider(
-            resource=resource, id_generator=GivenIds(), sampler=ALWAYS_ON, shutdown_on_exit=False
+    context = run.context
+    spans: list[Any] = []
+    ids: list[str] = []  # of the span that is made next
+    tracer = _tracer(context, environ, ids, spans)
+    ids.append(context.trace.span_id)
+    began_ns = int(context.started_at * 1e9)
+    whole = tracer.start_span(
+        f"RUN {context.project}",
+        _outer(context),
+        kind=otel.SpanKind.SERVER,
+        attributes=run_attributes(context, run.executions, run.exit_code),
+        start_time=began_ns,
+    )
+    inside = otel.set_span_in_context(whole)
+    for each in run.executions.ended:
+        execution = each.execution
+        if execution.decision is Decision.SKIPPED:
+            continue  # nothing happened that could have a length; the run's span counts them
+        ids.append(context.trace.span_of(execution.task, execution.attempt))
+        started_ns = began_ns + execution.started_ns
+        span = tracer.start_span(
+            execution.task,
+            inside,
+            kind=otel.SpanKind.INTERNAL,
+            attributes=task_attributes(context, each),
+            start_time=started_ns,
         )
-        provider.add_span_processor(Collect())
-        tracer = provider.get_tracer("doit-buildkit", context.info.buildkit or "")
-        parent = None
-        if context.trace.parent_id is not None:
-            remote = otel.SpanContext(
-                int(context.trace.trace_id, 16),
-                int(context.trace.parent_id, 16),
-                is_remote=True,
-                trace_flags=otel.TraceFlags(otel.TraceFlags.SAMPLED),
-            )
-            parent = otel.set_span_in_context(otel.NonRecordingSpan(remote))
-        ids.append(context.trace.span_id)
-        began_ns = int(context.started_at * 1e9)
-        run = tracer.start_span(
-            f"RUN {context.project}",
-            parent,
-            kind=otel.SpanKind.SERVER,
-            attributes=run_attributes(context, self._executions, exit_code),
-            start_time=began_ns,
-        )
-        inside = otel.set_span_in_context(run)
-        for each in self._executions.ended:
-            execution = each.execution
-            if execution.decision is Decision.SKIPPED:
-                continue  # nothing happened that could have a length; the run's span counts them
-            ids.append(context.trace.span_of(execution.task, execution.attempt))
-            started_ns = began_ns + execution.started_ns
-            span = tracer.start_span(
-                execution.task,
-                inside,
-                kind=otel.SpanKind.INTERNAL,
-                attributes=task_attributes(context, each),
-                start_time=started_ns,
-            )
-            if each.failure is not None:
-                span.set_status(otel.Status(otel.StatusCode.ERROR, first_line(each.failure.message)))
-            span.end(started_ns + execution.cost.wall_ns)
-        if exit_code:
-            run.set_status(otel.Status(otel.StatusCode.ERROR, f"exit code {exit_code}"))
-        run.end(began_ns + int(self._elapsed_s() * 1e9))
-        return spans
+        if each.failure is not None:
+            span.set_status(otel.Status(otel.StatusCode.ERROR, first_line(each.failure.message)))
+        span.end(started_ns + execution.cost.wall_ns)
+    if run.exit_code:
+        whole.set_status(otel.Status(otel.StatusCode.ERROR, f"exit code {run.exit_code}"))
+    whole.end(began_ns + int(run.elapsed_s * 1e9))
+    return spans
+
+
+def _tracer(context: RunContext, environ: Mapping[str, str], ids: list[str], spans: list[Any]) -> Any:
+    """Return a tracer that takes the ids of spans from `ids`, and puts those that end into `spans`."""
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+    from opentelemetry.sdk.trace.id_generator import IdGenerator
+    from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+    class GivenIds(IdGenerator):  # type: ignore[misc] # no types where the extra is not installed
+        """The ids that the run's events have too."""
+
+        def generate_span_id(self) -> int:
+            return int(ids.pop(), 16)
+
+        def generate_trace_id(self) -> int:
+            return int(context.trace.trace_id, 16)
+
+    class Collect(SpanProcessor):  # type: ignore[misc] # as above
+        def on_end(self, span: Any) -> None:
+            spans.append(span)
+
+    provider = TracerProvider(
+        resource=Resource.create(resource_attributes(context, environ)),
+        id_generator=GivenIds(),
+        sampler=ALWAYS_ON,
+        shutdown_on_exit=False,
+    )
+    provider.add_span_processor(Collect())
+    return provider.get_tracer("doit-buildkit", context.info.buildkit or "")
+
+
+def _outer(context: RunContext) -> Any:
+    """Return the span that this run is part of, None where it began the trace."""
+    from opentelemetry import trace as otel
+
+    if context.trace.parent_id is None:
+        return None
+    remote = otel.SpanContext(
+        int(context.trace.trace_id, 16),
+        int(context.trace.parent_id, 16),
+        is_remote=True,
+        trace_flags=otel.TraceFlags(otel.TraceFlags.SAMPLED),
+    )
+    return otel.set_span_in_context(otel.NonRecordingSpan(remote))
 
 
 def _exporter(environ: Mapping[str, str]) -> Any:

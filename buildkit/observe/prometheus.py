@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from buildkit.core.execution import Decision
-from buildkit.observe.context import RunContext
-from buildkit.observe.executions import Ended, Executions
+from buildkit.observe.executions import Ended, Executions, FinishedRun
 from buildkit.observe.files import ReplacedFile
-from buildkit.observe.observer import Handler
 
 
 class Metric(NamedTuple):
@@ -24,37 +22,16 @@ class Metric(NamedTuple):
     samples: list[tuple[dict[str, str], float]]
 
 
-class PrometheusFile:
-    """Writes the metrics when the run is over."""
-
-    def __init__(
-        self, file: ReplacedFile, context: RunContext, executions: Executions, elapsed_s: Callable[[], float]
-    ) -> None:
-        self._file = file
-        self._context = context
-        self._executions = executions
-        self._elapsed_s = elapsed_s
-
-    @property
-    def what(self) -> str:
-        """Return what it writes."""
-        return f"Prometheus file '{self._file.path}'"
-
-    @property
-    def handlers(self) -> Mapping[type, Handler]:
-        """Return nothing: all that it needs is collected by `executions`."""
-        return {}
-
-    def finish(self, exit_code: int) -> None:
-        """Write the file."""
-        metrics = run_metrics(
-            self._executions,
-            exit_code=exit_code,
-            elapsed_s=self._elapsed_s(),
-            started_at=self._context.started_at,
-        )
-        text = exposition(metrics, {"project": self._context.project})
-        self._file.write(text.encode("utf-8", "backslashreplace"))
+def write_metrics(file: ReplacedFile, run: FinishedRun) -> None:
+    """Write the metrics of a run."""
+    metrics = run_metrics(
+        run.executions,
+        exit_code=run.exit_code,
+        elapsed_s=run.elapsed_s,
+        started_at=run.context.started_at,
+    )
+    text = exposition(metrics, {"project": run.context.project})
+    file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def run_metrics(

@@ -141,4 +141,4 @@ class StatusFile:
         return {"eta_at": round(self._context.unix_s(estimate.at_ns + estimate.left_ns), 3)}
 
     def _is_long(self) -> bool:
-        return (time.monotonic_ns() - self._context.started_ns) > _ETA_AFTER_S * 1e9
+        return self._context.elapsed_ns > _ETA_AFTER_S * 1e9

@@ -10,11 +10,11 @@ from buildkit.core.plan import Task
 from buildkit.engine.loop import EventLoop
 from buildkit.frontend.ci import ci_service
 from buildkit.frontend.folding import Fold, Folding, GitHubFolding, GitLabFolding
-from buildkit.frontend.github import GitHubActions, annotation_lines, summary
+from buildkit.frontend.github import annotation_lines, summary, write_for_github
 from buildkit.frontend.heartbeat import Heartbeat
 from buildkit.frontend.observing import ConsoleMode, console_mode
 from buildkit.observe.diagnostics import find_diagnostics
-from buildkit.observe.executions import Executions
+from buildkit.observe.executions import Executions, FinishedRun
 from buildkit.observe.forecast import Forecast
 from buildkit.observe.progress import Progress
 
@@ -211,7 +211,7 @@ def test_the_summary_is_added_to_what_other_steps_wrote(tmp_path: Path) -> None:
     path.write_text("before\n")
     log: list[str] = []
     environ = {"GITHUB_STEP_SUMMARY": str(path)}
-    GitHubActions(context(str(tmp_path)), failed(tmp_path, ""), lambda: 1.0, environ, log.append).finish(1)
+    write_for_github(environ, log.append, FinishedRun(context(str(tmp_path)), failed(tmp_path, ""), 1.0, 1))
     assert path.read_text().startswith("before\n### doit: ")
     assert "".join(log).startswith("::error file=")
 
@@ -220,7 +220,7 @@ def test_a_summary_beyond_githubs_limit_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "summary.md"
     path.write_text("x" * 1024 * 1024)
     environ = {"GITHUB_STEP_SUMMARY": str(path)}
-    GitHubActions(context(str(tmp_path)), Executions(), lambda: 1.0, environ, lambda _text: None).finish(0)
+    write_for_github(environ, print, FinishedRun(context(str(tmp_path)), Executions(), 1.0, 0))
     assert path.stat().st_size == 1024 * 1024
 
 

@@ -18,14 +18,14 @@ from buildkit.engine import events
 from buildkit.engine.loop import EventLoop
 from buildkit.observe.chrome_trace import ChromeTrace
 from buildkit.observe.context import TraceContext, parse_traceparent
-from buildkit.observe.executions import Executions
+from buildkit.observe.executions import Executions, FinishedRun
 from buildkit.observe.files import AppendedFile, ReplacedFile
 from buildkit.observe.forecast import Forecast
 from buildkit.observe.jsonl import EventLines
-from buildkit.observe.junit import JUnitReport
+from buildkit.observe.junit import write_junit
 from buildkit.observe.observer import FanOut
 from buildkit.observe.progress import Progress
-from buildkit.observe.prometheus import PrometheusFile
+from buildkit.observe.prometheus import write_metrics
 from buildkit.observe.samples import MachineSampler
 from buildkit.observe.status import StatusFile
 
@@ -305,10 +305,9 @@ def test_a_system_without_proc_has_no_samples(tmp_path: Path) -> None:
 def suites(tmp_path: Path, script: Script) -> ElementTree.Element:
     path = tmp_path / "junit.xml"
     executions = Executions()
-    report = JUnitReport(ReplacedFile(str(path), "--junit"), context(), executions, lambda: 12.5)
-    script.observers = [executions, report]
+    script.observers = [executions]
     play(script)
-    report.finish(1)
+    write_junit(ReplacedFile(str(path), "--junit"), FinishedRun(context(), executions, 12.5, 1))
     return ElementTree.parse(path).getroot()
 
 
@@ -385,10 +384,9 @@ def metrics(path: Path) -> dict[tuple[str, str], float]:
 def test_prometheus_metrics_of_a_run(tmp_path: Path, script: Script) -> None:
     path = tmp_path / "doit.prom"
     executions = Executions()
-    file = PrometheusFile(ReplacedFile(str(path), "--prometheus"), context(), executions, lambda: 12.5)
-    script.observers = [executions, file]
+    script.observers = [executions]
     play(script)
-    file.finish(1)
+    write_metrics(ReplacedFile(str(path), "--prometheus"), FinishedRun(context(), executions, 12.5, 1))
     found = metrics(path)
     project = 'project="project"'
     assert found["buildkit_run_duration_seconds", project] == 12.5
@@ -409,11 +407,10 @@ def test_prometheus_labels_are_escaped(tmp_path: Path) -> None:
     path = tmp_path / "doit.prom"
     script = Script([task(name)])
     executions = Executions()
-    file = PrometheusFile(ReplacedFile(str(path), "--prometheus"), context(), executions, lambda: 1.0)
-    script.observers = [executions, file]
+    script.observers = [executions]
     script.start(name)
     script.succeed(name)
-    file.finish(0)
+    write_metrics(ReplacedFile(str(path), "--prometheus"), FinishedRun(context(), executions, 1.0, 0))
     assert any('task="a \\"b\\" \\\\ c\\nd"' in labels for _, labels in metrics(path))
 
 
