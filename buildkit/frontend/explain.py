@@ -23,7 +23,7 @@ from buildkit.engine.outputs import AS_RECORDED, compare_outputs, decode_outputs
 from buildkit.engine.scheduler import cycle_error
 from buildkit.frontend.foresight import Foresight
 from buildkit.frontend.inspect import Inspector
-from buildkit.frontend.supplies import Makers, supplies
+from buildkit.frontend.unfolding import Unfolding
 from buildkit.frontend.workspace import Workspace
 from buildkit.report.explanation import Brief, CacheAnswer, Explanation, LastTime, Upstream, Would
 from buildkit.state.history import History
@@ -62,13 +62,10 @@ class Explainer:
     def __init__(self, inspector: Inspector, workspace: Workspace) -> None:
         self._inspector = inspector
         self._plan = inspector.plan
+        self._tasks = Unfolding(inspector)
         self._workspace = workspace
         self._seen: dict[str, _Seen] = {}
         self._foresight = Foresight(workspace)
-        self._makers = Makers(inspector.plan.makers)
-        self._position = {task.name: number for number, task in enumerate(inspector.plan)}
-        self._calculators: dict[str, tuple[str, ...]] = {}  # tasks that calculated dependencies
-        self._errors: dict[str, str] = {}  # tasks that could not be worked out
 
     def survey(self, names: Iterable[str]) -> list[Brief]:
         """Judge the tasks and all that they wait for; return those that were not known, in their order.
@@ -101,7 +98,7 @@ class Explainer:
         trace = self._workspace.traces.get(name)
         components = judgement.components if judgement is not None else ()
         inputs = [(path, found.digest, found.mode) for path, found in judgement.inputs] if judgement else []
-        supplied = self._suppliers(task)
+        supplied = self._tasks.suppliers(name)
         return Explanation(
             brief=seen.brief(),
             location=task.location,
@@ -111,7 +108,7 @@ class Explainer:
             recorded_key=trace.action_key if trace is not None else None,
             cache=seen.cache or CacheAnswer.OFF,
             uncacheable=task.uncacheable,
-            waits=tuple(self._upstream(wait, supplied) for wait in self._edges(name)),
+            waits=tuple(self._upstream(wait, supplied) for wait in self._tasks.waits(name)),
             setup=tuple(self._upstream(setup, supplied) for setup in self._known(task.setup)),
             may_change=tuple(self._acting_sources(name)),
             members=tuple(member.brief() for member in self._members(name)),
@@ -125,7 +122,7 @@ class Explainer:
             for name in upstream_first(names, self._unseen_edges, settle=self._create):
                 if name not in self._seen:
                     seen = self._seen[name] = self._judge(self._plan[name])
-                    seen.pending = any(map(self._may_act, self._suppliers(seen.task)))
+                    seen.pending = any(map(self._may_act, self._tasks.suppliers(name)))
                     if seen.would is not Would.SKIP:
                         self._ask_cache(seen)
                     yield seen
@@ -133,37 +130,16 @@ class Explainer:
             raise cycle_error(cycle.names) from None
 
     def _unseen_edges(self, name: str) -> tuple[str, ...]:
-        return () if name in self._seen else self._edges(name)
-
-    def _edges(self, name: str) -> tuple[str, ...]:
-        """Return what a task waits for, with what recorded values of its calc_deps add."""
-        task = self._plan[name]
-        if task.calc_deps and name not in self._errors:
-            self._calculators.setdefault(name, task.calc_deps)
-            try:
-                task = self._inspector.task(name)
-            except (HostError, PlanError) as error:
-                self._errors[name] = str(error)
-        # Inputs are a set in doit; their tasks come in the order of the definition here.
-        position, last = self._position, len(self._position)
-        return tuple(sorted({*task.calc_deps, *task.waits}, key=lambda edge: position.get(edge, last)))
+        return () if name in self._seen else self._tasks.waits(name)
 
     def _create(self, name: str) -> bool:
         """Create a delayed task, once nothing is left to be done before it; return whether that was so."""
-        task = self._plan[name]
-        if not task.dynamic or task.calc_deps or name in self._errors or name in self._seen:
+        if name in self._seen or not self._tasks.is_delayed(name):
             return False
-        if any(self._may_act(wait) or self._seen[wait].would in _NOT_DONE for wait in task.waits):
+        waits = self._plan[name].waits
+        if any(self._may_act(wait) or self._seen[wait].would in _NOT_DONE for wait in waits):
             return False
-        try:
-            extension = self._inspector.host.extend(task, {})
-        except (HostError, PlanError) as error:
-            self._errors[name] = str(error)
-            return False
-        created = (*extension.added, extension.task._replace(dynamic=bool(extension.task.calc_deps)))
-        self._plan.extend(created)
-        self._makers.learn(created)
-        return True
+        return self._tasks.create(name)
 
     def _may_act(self, name: str) -> bool:
         seen = self._seen.get(name)  # setup tasks are judged later, if at all
@@ -173,9 +149,9 @@ class Explainer:
 
     def _judge(self, task: Task) -> _Seen:
         name = task.name
-        if name in self._errors:
-            return _Seen(task, Would.BLOCKED, message=self._errors[name])
-        edges = [self._seen[edge] for edge in self._edges(name)]
+        if name in self._tasks.errors:
+            return _Seen(task, Would.BLOCKED, message=self._tasks.errors[name])
+        edges = [self._seen[edge] for edge in self._tasks.waits(name)]
         trace = self._workspace.traces.get(name)
         ignored = tuple(edge.task.name for edge in edges if edge.would is Would.IGNORED)
         if ignored or (trace is not None and trace.ignored):
@@ -213,7 +189,7 @@ class Explainer:
                     continue
             except OSError:
                 return []
-            maker = self._makers.maker(path)
+            maker = self._tasks.makers.maker(path)
             if maker is None or maker not in self._seen or not self._may_act(maker):
                 return []
             absent.append(path)
@@ -231,7 +207,7 @@ class Explainer:
         verdict = decide(
             Facts(status, key_is_recorded=True, outputs_missing=seen.missing, outputs_changed=seen.changed)
         )
-        first = self._makers.maker(absent[0])
+        first = self._tasks.makers.maker(absent[0])
         message = f"'{first}' makes its input '{absent[0]}' first"
         restorable = (
             verdict.course is Course.REUSE
@@ -252,14 +228,9 @@ class Explainer:
 
     # --- upstream
 
-    def _suppliers(self, task: Task) -> dict[str, list[str]]:
-        """Return which tasks supply what the key of a task depends on, and what that is."""
-        edges = (*self._edges(task.name), *task.setup)
-        return supplies(task, edges, self._makers, self._calculators.get(task.name, ()))
-
     def _acting_suppliers(self, task: Task) -> Iterator[str]:
         """Yield tasks that would act and supply what `task` reads, straight or through others."""
-        for name in self._suppliers(task):
+        for name in self._tasks.suppliers(task.name):
             seen = self._seen.get(name)
             if seen is None:
                 continue
@@ -274,7 +245,7 @@ class Explainer:
         done = {name}
         waiting = [name]
         while waiting:
-            for supplier in self._suppliers(self._plan[waiting.pop()]):
+            for supplier in self._tasks.suppliers(waiting.pop()):
                 seen = self._seen.get(supplier)
                 if seen is None or supplier in done:
                     continue
@@ -309,7 +280,7 @@ class Explainer:
                 continue
             done.add(group)
             inner = []
-            for member in self._edges(group):
+            for member in self._tasks.waits(group):
                 seen = self._seen[member]
                 if seen.would is Would.GROUP:
                     inner.append(member)
