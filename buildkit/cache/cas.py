@@ -107,8 +107,9 @@ class LocalBlobStore:
 
     def read(self, digest: Digest) -> bytes | None:
         """Return the blob's bytes if they are there and right; delete them if they are wrong."""
-        fd = self.open(digest)
-        if fd is None:
+        try:
+            fd = os.open(self.path(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
             return None
         try:
             data = read_exactly(fd, digest_size(digest))

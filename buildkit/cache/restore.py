@@ -4,8 +4,9 @@ A restore goes through these steps, and whatever stops it before the third leave
 
 1. look: refuse if something that is not ours stands where an output belongs, or if a symbolic link would
    carry us out of the project;
-2. write every file, verified, to a temporary file beside its target;
-3. remove what an earlier state of the same outputs left in the way, and rename everything into place.
+2. write every file, verified, where nobody sees it: to a file that has no name yet, or to a temporary one
+   beside its target;
+3. remove what an earlier state of the same outputs left in the way, and give everything its name.
 
 Never a hard link into the store: an in-place edit of an output would damage the blob.
 """
@@ -20,16 +21,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from buildkit.cache.capture import SMALL_BYTES, OutputEntry
-from buildkit.cache.cas import read_exactly
 from buildkit.cache.errors import RestoreFailed, RestoreMiss, RestoreRefused
 from buildkit.cache.protocols import BlobStore
 from buildkit.cache.result import ActionResult, OutputFile, OutputKind, blob_digests, lies_below
 from buildkit.cache.scratch import Scratch
 from buildkit.cache.transfer import copy_file, write_all
-from buildkit.core.digest import Digest, digest_bytes, digest_file, digest_function, digest_size
+from buildkit.cache.unnamed import create_unnamed, give_name
+from buildkit.core.digest import Digest, digest_file, digest_function, digest_size
 from buildkit.core.fingerprint import PERMISSION_BITS
 
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_MOST_UNNAMED = 16  # in one restore: each takes a descriptor
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,9 @@ class _Restore:
         self._sound_directories: set[str] = set()
         self._in_the_way: list[str] = []  # absolute; deleted before anything is put into place
         self._made_directories: list[str] = []  # absolute, parents first
-        self._temporaries: dict[str, str] = {}  # absolute target: temporary file beside it
+        self._absent: set[str] = set()  # absolute; where nothing stood when we looked
+        self._temporaries: dict[str, str | None] = {}  # absolute target: file beside it; None: unnamed
+        self._unnamed: dict[str, int] = {}  # absolute target: descriptor of the file that it becomes
         self._size = 0
         self.touched = False  # whether an output may differ from what it was before
 
@@ -123,13 +127,18 @@ class _Restore:
             self._remove_stale()
         self._set_directory_modes()
         entries = tuple([self._entry(output, hashed_at_ns) for output in result.outputs])
+        self._close_files()
         return Restored(entries, log, self._size)
 
     def clean_up(self) -> None:
         """Remove what an unfinished restore has written; nothing is left to remove after a finished one."""
-        for temporary in self._temporaries.values():
+        for fd in self._unnamed.values():
             with suppress(OSError):
-                os.unlink(temporary)
+                os.close(fd)
+        for temporary in self._temporaries.values():
+            if temporary is not None:
+                with suppress(OSError):
+                    os.unlink(temporary)
         for directory in reversed(self._made_directories):
             with suppress(OSError):  # not empty: a sibling of ours was put into place
                 os.rmdir(directory)
@@ -164,6 +173,7 @@ class _Restore:
         try:
             mode = os.lstat(full).st_mode
         except FileNotFoundError:
+            self._absent.add(full)
             return
         is_directory = stat.S_ISDIR(mode)
         if output.kind is OutputKind.DIR:
@@ -252,6 +262,15 @@ class _Restore:
         self._store.discard(digest)
         return RestoreMiss(f"the content of {output.path!r} is not in the cache, or damaged", stale=True)
 
+    def _read_blob(self, digest: Digest, output: OutputFile) -> bytes:
+        try:
+            data = self._store.read(digest)
+        except OSError as error:
+            raise RestoreMiss(f"the content of {output.path!r} cannot be read", stale=False) from error
+        if data is None:
+            raise self._miss(digest, output)
+        return data
+
     def _open_blob(self, digest: Digest, output: OutputFile) -> int:
         try:
             fd = self._store.open(digest)
@@ -312,40 +331,53 @@ class _Restore:
             os.mkdir(directory)
             self._made_directories.append(directory)
 
-    def _open_beside(self, target: str) -> tuple[int, str]:
+    def _create(self, target: str, mode: int) -> int:
+        """Open the new file that will be `target`, one without a name if that can be had."""
+        directory = target.rpartition("/")[0] or "/"
         while True:
-            temporary = self._scratch.path_beside(target)
             try:
-                return os.open(temporary, _CREATE, 0o600), temporary
+                if target in self._absent and len(self._unnamed) < _MOST_UNNAMED:
+                    fd = create_unnamed(directory, mode)
+                    if fd is not None:
+                        self._unnamed[target] = fd
+                        self._temporaries[target] = None
+                        return fd
+                temporary = self._scratch.path_beside(target)
+                fd = os.open(temporary, _CREATE, 0o600)
             except FileExistsError:
                 continue  # left by a process that had our pid before us
             except FileNotFoundError:
-                self._make_directories(os.path.dirname(target))
+                self._make_directories(directory)
+                continue
+            self._temporaries[target] = temporary
+            return fd
 
     def _write_file(self, output: OutputFile) -> None:
         digest = output.digest
         assert digest is not None, "the codec lets no file without a digest through"  # noqa: S101
-        size = digest_size(digest)
-        blob_fd = self._open_blob(digest, output)
+        target = self._full(output.path)
+        fd = self._create(target, output.mode)
+        if target in self._unnamed:  # open until it has its name
+            self._fill(fd, output, digest)
+            return
         try:
-            data = None
-            if size <= SMALL_BYTES:
-                data = read_exactly(blob_fd, size)
-                if digest_bytes(data, digest_function(digest)) != digest:
-                    raise self._miss(digest, output)
-            target = self._full(output.path)
-            fd, temporary = self._open_beside(target)
-            try:
-                self._temporaries[target] = temporary
-                if data is not None:
-                    write_all(fd, data)
-                elif copy_file(blob_fd, fd, digest_function(digest), source_is_final=True) != digest:
-                    raise self._miss(digest, output)
-                os.fchmod(fd, output.mode)
-            finally:
-                os.close(fd)
+            self._fill(fd, output, digest)
+            os.fchmod(fd, output.mode)
         finally:
-            os.close(blob_fd)
+            os.close(fd)
+
+    def _fill(self, fd: int, output: OutputFile, digest: Digest) -> None:
+        """Write the verified content of an output to a new file."""
+        size = digest_size(digest)
+        if size <= SMALL_BYTES:
+            write_all(fd, self._read_blob(digest, output))
+        else:
+            blob_fd = self._open_blob(digest, output)
+            try:
+                if copy_file(blob_fd, fd, digest_function(digest), source_is_final=True) != digest:
+                    raise self._miss(digest, output)
+            finally:
+                os.close(blob_fd)
         self._size += size
 
     def _write_link(self, output: OutputFile) -> None:
@@ -366,9 +398,18 @@ class _Restore:
     def _put_into_place(self) -> None:
         self.touched = True
         for target in list(self._temporaries):
-            os.rename(self._temporaries[target], target)
+            if self._temporaries[target] is not None or not give_name(self._unnamed[target], target):
+                os.rename(self._temporaries[target] or self._name_beside(target), target)
             del self._temporaries[target]
         self._made_directories.clear()
+
+    def _name_beside(self, target: str) -> str:
+        """Give a file a name to be renamed from: something has come into its place since we looked."""
+        while True:
+            name = self._scratch.path_beside(target)
+            if give_name(self._unnamed[target], name):
+                self._temporaries[target] = name
+                return name
 
     def _remove_stale(self) -> None:
         """Delete what the earlier state had and the new one has not, children before their directories."""
@@ -398,8 +439,22 @@ class _Restore:
 
     def _entry(self, output: OutputFile, hashed_at_ns: int) -> OutputEntry:
         full = self._full(output.path)
-        follow = output.kind is OutputKind.LINK and output.digest is not None
-        return OutputEntry(output, os.stat(full) if follow else os.lstat(full), hashed_at_ns)
+        fd = self._unnamed.get(full)
+        if fd is not None:
+            status = os.fstat(fd)
+            if status.st_mode & PERMISSION_BITS != output.mode:  # the umask took some away
+                os.fchmod(fd, output.mode)
+                status = os.fstat(fd)
+        elif output.kind is OutputKind.LINK and output.digest is not None:
+            status = os.stat(full)
+        else:
+            status = os.lstat(full)
+        return OutputEntry(output, status, hashed_at_ns)
+
+    def _close_files(self) -> None:
+        """Close what has its name now; some file systems tell only then that it could not be written."""
+        while self._unnamed:
+            os.close(self._unnamed.popitem()[1])
 
 
 def _raise(error: OSError) -> None:

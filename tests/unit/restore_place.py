@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path
 
+import pytest
+
 from buildkit.cache.capture import capture
 from buildkit.cache.cas import LocalBlobStore
 from buildkit.cache.restore import Restored, restore
@@ -71,3 +73,8 @@ def remove(path: Path) -> None:
         path.rmdir()
     else:
         path.unlink()
+
+
+def without_unnamed_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restore as on a file system that knows no files without a name."""
+    monkeypatch.setattr("buildkit.cache.restore.create_unnamed", lambda _directory, _mode: None)

@@ -288,6 +288,7 @@ def test_a_blob_that_cannot_be_read_is_a_miss_said_once(
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("buildkit.cache.cas.LocalBlobStore.open", broken)
+    monkeypatch.setattr("buildkit.cache.cas.LocalBlobStore.read", broken)
     for _ in range(3):
         with pytest.raises(RestoreMiss) as caught:
             cache.restore(KEY, result, root=str(place.root))

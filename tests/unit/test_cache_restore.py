@@ -7,15 +7,17 @@ import stat
 from pathlib import Path
 
 import pytest
-from restore_place import Place, remove, write
+from restore_place import Place, remove, without_unnamed_files, write
 
 from buildkit.cache.errors import RestoreFailed, RestoreMiss
 from buildkit.cache.result import ActionResult, OutputKind
 from buildkit.core.digest import digest_bytes
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
+@pytest.fixture(params=[True, False], ids=["unnamed", "named"])
+def place(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Place:
+    if not request.param:
+        without_unnamed_files(monkeypatch)
     return Place(tmp_path)
 
 
@@ -117,7 +119,7 @@ def test_one_bad_blob_and_nothing_is_touched(place: Place, size: int, how: str, 
     assert place.store.open(digest) is None, "a damaged blob has to be deleted"
 
 
-def test_a_rename_that_fails_is_told_and_leaves_no_temporary_files(
+def test_a_name_that_cannot_be_given_is_told_and_leaves_no_temporary_files(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in "abc":
@@ -125,17 +127,55 @@ def test_a_rename_that_fails_is_told_and_leaves_no_temporary_files(
     result = place.record("a", "b", "c")
     for name in "abc":
         (place.root / name).unlink()
-    rename = os.rename
+    rename, link = os.rename, os.link
 
-    def fail_at_b(source: str, target: str) -> None:
+    def rename_but_b(source: str, target: str) -> None:
         if target.endswith("/b"):
             raise OSError(5, "Input/output error")
         rename(source, target)
 
-    monkeypatch.setattr(os, "rename", fail_at_b)
+    def link_but_b(source: str, target: str, *, src_dir_fd: int, follow_symlinks: bool) -> None:
+        if target.endswith("/b"):
+            raise OSError(5, "Input/output error")
+        link(source, target, src_dir_fd=src_dir_fd, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(os, "rename", rename_but_b)
+    monkeypatch.setattr(os, "link", link_but_b)
     with pytest.raises(RestoreFailed):
         place.restore(result)
     assert place.snapshot() == {"a": (0o644, b"a")}
+
+
+def test_what_comes_into_the_place_of_an_output_meanwhile_is_replaced(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(place.root / "f", b"good")
+    result = place.record("f")
+    (place.root / "f").unlink()
+
+    def write_late(fd: int, data: bytes) -> None:
+        write(place.root / "f", b"late")
+        os.write(fd, data)
+
+    monkeypatch.setattr("buildkit.cache.restore.write_all", write_late)
+    restored = place.restore(result)
+    assert place.snapshot() == {"f": (0o644, b"good")}
+    assert restored.entries[0].status.st_ino == (place.root / "f").stat().st_ino
+
+
+def test_more_files_come_back_than_are_held_open(place: Place) -> None:
+    names = [f"d/{n}" for n in range(40)]
+    for name in names:
+        write(place.root / name, name.encode())
+    result = place.record(*names)
+    before = place.snapshot()
+    for name in names:
+        (place.root / name).unlink()
+    restored = place.restore(result)
+    assert place.snapshot() == before
+    for entry in restored.entries:
+        assert entry.fingerprint is not None
+        assert entry.fingerprint.matches(os.stat(place.root / entry.output.path))
 
 
 def test_a_full_disk_while_writing_leaves_the_outputs_as_they_were(

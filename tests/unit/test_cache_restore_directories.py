@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from restore_place import Place, remove, write
+from restore_place import Place, remove, without_unnamed_files, write
 
 from buildkit.cache.errors import RestoreMiss, RestoreRefused
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
+@pytest.fixture(params=[True, False], ids=["unnamed", "named"])
+def place(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Place:
+    if not request.param:
+        without_unnamed_files(monkeypatch)
     return Place(tmp_path)
 
 

@@ -6,15 +6,17 @@ import os
 from pathlib import Path
 
 import pytest
-from restore_place import Place, write
+from restore_place import Place, without_unnamed_files, write
 
 from buildkit.cache.errors import RestoreError, RestoreMiss, RestoreRefused
 from buildkit.cache.result import ActionResult, OutputFile, OutputKind
 from buildkit.core.digest import digest_bytes
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
+@pytest.fixture(params=[True, False], ids=["unnamed", "named"])
+def place(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Place:
+    if not request.param:
+        without_unnamed_files(monkeypatch)
     return Place(tmp_path)
 
 
