@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -113,6 +113,16 @@ def seen_from(names: Iterable[str], directory: str | None) -> list[str]:
     if directory is None:
         return list(names)
     return [os.path.normpath(os.path.join(directory, name)) if "/" in name else name for name in names]
+
+
+def fill_placeholders(text: str, expansion: str, values: Mapping[str, object]) -> str:
+    """Return a command text with doit's placeholders filled; raises what `%` and `format` raise.
+
+    `expansion` is doit's action_string_formatting: old (`%(name)s`), new (`{name}`), both, or "" for none.
+    """
+    if expansion in ("new", "both"):
+        text = text.format(**values)
+    return text % values if expansion in ("old", "both") else text
 
 
 def _quoted_words(text: str) -> tuple[str, ...] | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 
-from buildkit.core.command import analyze, seen_from
+from buildkit.core.command import analyze, fill_placeholders
+from buildkit.core.needs import Needs
 from buildkit.core.plan import CommandAction, Task
 from buildkit.engine.job import Command
 
@@ -37,8 +38,7 @@ def analyzed(task: Task, getargs: Mapping[str, object]) -> Task:
     Texts that were complete when dodo.py was loaded have been analysed by the planner. One that cannot be
     filled is left alone: the run tells the user when it comes to it.
     """
-    environment, programs = dict.fromkeys(task.environment), dict.fromkeys(task.programs)
-    reasons = dict.fromkeys([task.uncacheable] if task.uncacheable else [])
+    needs = Needs(task.environment, task.programs, [task.uncacheable] if task.uncacheable else ())
     for action in task.actions:
         if action.text is None or not action.expansion:
             continue
@@ -46,18 +46,12 @@ def analyzed(task: Task, getargs: Mapping[str, object]) -> Task:
             text = _fill(task, action.text, action.expansion, getargs, tuple)
         except ExpansionError:
             continue
-        if not action.shell:
-            programs[text] = None
-            continue
-        analysis = analyze(text)
-        programs.update(dict.fromkeys(seen_from((*analysis.programs, *analysis.scripts), action.cwd)))
-        environment.update(dict.fromkeys(analysis.variables))
-        if analysis.opaque:
-            reasons[f"its programs are not known: {analysis.opaque}"] = None
+        if action.shell:
+            needs.add_text(text, action.cwd)
+        else:
+            needs.add_program(text)
     return task._replace(
-        environment=tuple(sorted(environment)),
-        programs=tuple(sorted(programs)),
-        uncacheable="; ".join(reasons) or None,
+        environment=needs.environment, programs=needs.programs(), uncacheable=needs.uncacheable
     )
 
 
@@ -108,9 +102,7 @@ def _fill(
     values.update((name, json.loads(value)) for name, value in task.options)
     values.update(getargs)
     try:
-        if expansion != "old":
-            text = text.format(**values)
-        return text if expansion == "new" else text % values
+        return fill_placeholders(text, expansion, values)
     except Exception as error:  # what % and format raise is the user's text speaking
         raise ExpansionError(
             f"CmdAction Error creating command string\n{type(error).__name__}: {error} in {text!r}"

@@ -10,26 +10,23 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from pathlib import PurePath
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from doit.action import BaseAction, CmdAction, PythonAction
 from doit.task import Task as DoitTask
 from doit.tools import Interactive, LongRunning, PythonInteractiveAction
 
-from buildkit.core import command as command_text
 from buildkit.core.config import TaskSettings, parse_task_settings
 from buildkit.core.key import Component, secret_digest
+from buildkit.core.needs import Needs
 from buildkit.core.plan import Check, CheckKind, CommandAction, GetArg, Task, TaskKind
 from buildkit.core.pycode import CodeFingerprinter
 from buildkit.frontend.checks import describe_checks
+from buildkit.frontend.commands import command_of, described, filled, is_environment
 
 _INTERACTIVE = (LongRunning, Interactive, PythonInteractiveAction)
-_COMMAND_OPTIONS = frozenset({"cwd", "env"})
-_SCRIPT = "script:"  # ahead of the scripts among the programs that are being collected
-_PLAIN = (str, int, float, bool, list, type(None))
-_NO_PARTS: tuple[Component, ...] = (("platform", f"{sys.platform} {platform.machine()}"),)
+_PLATFORM: Component = ("platform", f"{sys.platform} {platform.machine()}")
 
 
 class Planner:
@@ -119,329 +116,176 @@ class Planner:
         return tuple(waits), tuple(setup)
 
     def _with_actions(self, task: DoitTask, settings: TaskSettings, common: dict[str, Any]) -> Task:
-        capture = task.io.capture
-        parts: list[Component] = list(_NO_PARTS)
-        parts.extend(("output:" + path, "") for path in task.targets)
-        environment = dict.fromkeys(settings.env)
-        programs = dict.fromkeys(settings.tools)
-        reasons: list[str] = []
         checks = common.get("checks", ())
-        parts.extend(
+        draft = _Draft(settings)
+        draft.parts.extend(("output:" + path, "") for path in task.targets)
+        draft.parts.extend(
             ("config:" + check.name, secret_digest(check.value))
             for check in checks
             if check.kind is CheckKind.CONFIG
         )
-        if not settings.cache:
-            reasons.append("its meta says cache=False")
-        if capture is not True:
-            reasons.append("its output is not captured (io.capture)")
-        if not (task.file_dep or task.calc_dep or task.getargs) and _says_nothing(checks):
-            reasons.append("nothing says what its result depends on: it has neither inputs nor configuration")
         if not task.targets:
             # Without outputs nothing tells two tasks apart that do the same: each has its own effect.
-            parts.append(("setting:task", task.name))
-        opaque = [c.name for c in checks if c.kind in (CheckKind.OPAQUE, CheckKind.ONCE)]
-        if opaque:
-            reasons.append(f"its uptodate check {opaque[0]} cannot be put into a key")
-        options = self._options(task, parts)
-        actions = self._commands(task, parts, environment, programs, options, reasons)
-        uses_changed = any("changed" in (action.text or "") for action in actions or ())
+            draft.parts.append(("setting:task", task.name))
+        for doubt in _doubts(task, settings, checks):
+            draft.needs.doubt(doubt)
+        options = _options(task, draft)
+        actions = self._commands(task, options, draft)
         if actions is None:
-            reasons.extend(self._hosted(task, parts, environment, programs, options))
-            uses_changed = "hosted:changed" in programs
-            programs.pop("hosted:changed", None)
-        if uses_changed:
-            reasons.append("its actions look at which inputs changed")
+            self._hosted(task, options, draft)
+        elif any("changed" in (action.text or "") for action in actions):
+            draft.uses_changed = True
+        if draft.uses_changed:
+            draft.needs.doubt("its actions look at which inputs changed")
         return Task(
             kind=TaskKind.COMMANDS if actions is not None else TaskKind.HOSTED,
             actions=tuple(actions or ()),
             options=tuple((name, json.dumps(value)) for name, value in options.items()) if actions else (),
-            parts=tuple(sorted(parts)),
-            environment=tuple(sorted(environment)),
-            programs=_resolved_names(programs, task.file_dep),
-            capture=capture,
-            uncacheable="; ".join(reasons) or None,
-            uses_changed=uses_changed,
+            parts=tuple(sorted(draft.parts)),
+            environment=draft.needs.environment,
+            programs=draft.needs.programs(task.file_dep),
+            capture=task.io.capture,
+            uncacheable=draft.needs.uncacheable,
+            uses_changed=draft.uses_changed,
             **common,
         )
 
-    def _options(self, task: DoitTask, parts: list[Component]) -> dict[str, Any]:
-        """Return the values of `params` and `pos_arg`, and put them into the key."""
-        if task.params or task.creator_params or task.cfg_values or task.options:
-            task.init_options()
-        options: dict[str, Any] = dict(task.options) if task.options else {}
-        for name, value in options.items():
-            if name not in task.getargs:
-                parts.append(("option:" + name, _text_of(value)))
-        if task.pos_arg:
-            parts.append(("option:" + task.pos_arg, _text_of(task.pos_arg_val)))
-            options[task.pos_arg] = " ".join(task.pos_arg_val) if task.pos_arg_val else ""
-        return {name: value for name, value in options.items() if name not in task.getargs}
-
     def _commands(
-        self,
-        task: DoitTask,
-        parts: list[Component],
-        environment: dict[str, None],
-        programs: dict[str, None],
-        options: Mapping[str, Any],
-        reasons: list[str],
+        self, task: DoitTask, options: Mapping[str, Any], draft: _Draft
     ) -> list[CommandAction] | None:
         """Return the actions as commands, or None when one of them needs doit to run it."""
         commands: list[CommandAction] = []
-        mine: list[Component] = []
-        for number, raw in enumerate(task._actions):
-            action = self._command(raw)
+        for raw in task._actions:
+            action = command_of(raw, self._expansion)
+            action = filled(action, task, options) if action is not None else None
             if action is None:
                 return None
-            action = self._expand(action, task, options)
-            if action is None:
-                return None
-            mine.append(("command:" + str(number + 1), _describe_command(action)))
-            self._analyse(action, environment, programs, mine, reasons)
             commands.append(action)
-        parts.extend(mine)
+        for number, action in enumerate(commands, start=1):
+            draft.parts.append((f"command:{number}", described(action)))
+            self._note_command(action, draft)
         return commands
 
-    def _command(self, raw: Any) -> CommandAction | None:
-        if isinstance(raw, str):
-            return CommandAction(raw, (), True, self._expansion, None, None, None, "utf-8", "replace", False)
-        if isinstance(raw, list):
-            words = _words(raw)
-            if words is None:
-                return None
-            return CommandAction(None, words, False, "", None, None, None, "utf-8", "replace", False)
-        if type(raw) is not CmdAction or not _COMMAND_OPTIONS.issuperset(raw.pkwargs):
-            return None
-        cwd, env = raw.pkwargs.get("cwd"), raw.pkwargs.get("env")
-        if isinstance(cwd, PurePath):
-            cwd = str(cwd)
-        if not (cwd is None or isinstance(cwd, str)) or not _is_environment(env):
-            return None
-        pairs = None if env is None else tuple(sorted(env.items()))
-        rest = (cwd, pairs, raw.save_out, raw.encoding, raw.decode_error, bool(raw.buffering))
-        if isinstance(raw._action, str):
-            return CommandAction(raw._action, (), bool(raw.shell), self._expansion, *rest)
-        words = _words(raw._action) if isinstance(raw._action, list) else None
-        if words is None or raw.shell:
-            return None  # a callable command, or a list for the shell: doit's own way is the reference
-        return CommandAction(None, words, False, "", *rest)
-
-    def _expand(
-        self, action: CommandAction, task: DoitTask, options: Mapping[str, Any]
-    ) -> CommandAction | None:
-        """Fill the placeholders that are known now; what is left needs the state of the run."""
-        text = action.text
-        if text is None:
-            return action
-        if action.expansion == "old" and "%" not in text:
-            return action._replace(expansion="")
-        if action.expansion == "new" and "{" not in text and "}" not in text:
-            return action._replace(expansion="")
-        if not all(isinstance(value, _PLAIN) for value in options.values()):
-            return None  # a typed option: only doit has the object
-        if task.getargs or task.calc_dep or "changed" in text:
-            return action
-        try:
-            filled = expand(text, action.expansion, placeholders(task, options))
-            return action._replace(text=filled, expansion="")
-        except Exception:
-            return action  # the run reports it, as doit does, when it comes to this action
-
-    def _analyse(
-        self,
-        action: CommandAction,
-        environment: dict[str, None],
-        programs: dict[str, None],
-        parts: list[Component],
-        reasons: list[str],
-    ) -> None:
+    def _note_command(self, action: CommandAction, draft: _Draft) -> None:
+        """Add what a command depends on."""
         if action.env is not None:
-            for name, value in action.env:
-                if self._environ.get(name) != value:
-                    parts.append((f"env:{name} (given)", secret_digest(value)))
+            self._note_environment(action.env, draft)
         if action.text is None:
-            _note_words(action.words, action.cwd, programs)
-            return
-        if action.expansion:
+            draft.needs.add_words(action.words, action.cwd)
+        elif action.expansion:
             return  # the judge analyses it when the values in it are known
-        if not action.shell:
-            programs[action.text] = None
-            return
-        _note_text(action.text, action.cwd, environment, programs, reasons)
+        elif action.shell:
+            draft.needs.add_text(action.text, action.cwd)
+        else:
+            draft.needs.add_program(action.text)
 
-    def _hosted(
-        self,
-        task: DoitTask,
-        parts: list[Component],
-        environment: dict[str, None],
-        programs: dict[str, None],
-        options: Mapping[str, Any],
-    ) -> list[str]:
-        """Add the components of a task with Python actions; return what makes it uncacheable."""
-        reasons: list[str] = []
-        parts.append(("platform:python", platform.python_version()))
-        for number, action in enumerate(task.actions):
-            label = str(number + 1)
-            if isinstance(action, _INTERACTIVE):
-                reasons.append("it is interactive")
+    def _note_environment(self, given: Iterable[tuple[str, str]], draft: _Draft) -> None:
+        draft.parts.extend(
+            (f"env:{name} (given)", secret_digest(value))
+            for name, value in given
+            if self._environ.get(name) != value
+        )
+
+    def _hosted(self, task: DoitTask, options: Mapping[str, Any], draft: _Draft) -> None:
+        """Add what a task with Python actions depends on, and what makes it uncacheable."""
+        draft.parts.append(("platform:python", platform.python_version()))
+        for number, action in enumerate(task.actions, start=1):
+            if is_interactive(action):
+                draft.needs.doubt("it is interactive")
             if isinstance(action, PythonAction):
-                self._code_of(
-                    action.py_callable, action.args, action.kwargs, label, parts, environment, reasons
-                )
+                self._note_code(action.py_callable, action.args, action.kwargs, number, draft)
                 if _names_changed(action.py_callable):
-                    programs["hosted:changed"] = None
+                    draft.uses_changed = True
             elif isinstance(action, CmdAction):
-                self._hosted_command(action, task, options, label, parts, environment, programs, reasons)
+                self._hosted_command(action, task, options, number, draft)
             else:
-                self._code_of(type(action).execute, (), {}, label, parts, environment, reasons)
-                reasons.append(f"it has an action of the type {type(action).__name__}")
-        return list(dict.fromkeys(reasons))
+                self._note_code(type(action).execute, (), {}, number, draft)
+                draft.needs.doubt(f"it has an action of the type {type(action).__name__}")
 
     def _hosted_command(
-        self,
-        action: CmdAction,
-        task: DoitTask,
-        options: Mapping[str, Any],
-        label: str,
-        parts: list[Component],
-        environment: dict[str, None],
-        programs: dict[str, None],
-        reasons: list[str],
+        self, action: CmdAction, task: DoitTask, options: Mapping[str, Any], number: int, draft: _Draft
     ) -> None:
         raw = action._action
+        label = f"command:{number}"
         if isinstance(raw, str):
-            parts.append(("command:" + label, raw))
-            known = self._command(action)
-            filled = self._expand(known, task, options) if known is not None else None
-            if filled is not None and not filled.expansion:
-                self._analyse(filled, environment, programs, parts, reasons)
+            draft.parts.append((label, raw))
+            known = command_of(action, self._expansion)
+            ready = filled(known, task, options) if known is not None else None
+            if ready is not None and not ready.expansion:
+                self._note_command(ready, draft)
             else:
-                _note_text(raw, None, environment, programs, reasons)
+                draft.needs.add_text(raw, None)
             if "changed" in raw:
-                programs["hosted:changed"] = None
+                draft.uses_changed = True
         elif isinstance(raw, list):
-            parts.append(("command:" + label, json.dumps([str(word) for word in raw])))
+            words = [str(word) for word in raw]
+            draft.parts.append((label, json.dumps(words)))
             cwd = action.pkwargs.get("cwd")
-            _note_words([str(word) for word in raw], None if cwd is None else str(cwd), programs)
+            draft.needs.add_words(words, None if cwd is None else str(cwd))
         else:
             function, args, kwargs = raw if isinstance(raw, tuple) else (raw, (), {})
-            self._code_of(function, args, kwargs, label, parts, environment, reasons)
-            reasons.append("its command is made by a function, so its tools are not known before it runs")
+            self._note_code(function, args, kwargs, number, draft)
+            draft.needs.doubt("its command is made by a function, so its tools are not known before it runs")
         for name, value in sorted(action.pkwargs.items()):
-            if name == "env" and _is_environment(value):
-                parts.extend(
-                    (f"env:{key} (given)", secret_digest(text))
-                    for key, text in sorted((value or {}).items())
-                    if self._environ.get(key) != text
-                )
+            if name == "env" and is_environment(value):
+                self._note_environment(sorted((value or {}).items()), draft)
             else:
-                parts.append((f"command:{label} {name}", _text_of(value)))
+                draft.parts.append((f"{label} {name}", _text_of(value)))
         if type(action) is not CmdAction:
-            parts.append((f"command:{label} type", type(action).__name__))
-            if not isinstance(action, _INTERACTIVE):
-                self._code_of(type(action).execute, (), {}, label, parts, environment, reasons)
+            draft.parts.append((f"{label} type", type(action).__name__))
+            if not is_interactive(action):
+                self._note_code(type(action).execute, (), {}, number, draft)
 
-    def _code_of(
-        self,
-        function: Any,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        label: str,
-        parts: list[Component],
-        environment: dict[str, None],
-        reasons: list[str],
+    def _note_code(
+        self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], number: int, draft: _Draft
     ) -> None:
+        """Add what a Python function depends on."""
         found = self._code.fingerprint(function, args, kwargs)
-        environment.update(dict.fromkeys(found.environment))
-        suffix = "" if label == "1" else f" ({label})"
-        parts.extend((f"code:{one.name}{suffix}", one.digest) for one in found.components)
+        draft.needs.add_variables(found.environment)
+        suffix = "" if number == 1 else f" ({number})"
+        draft.parts.extend((f"code:{one.name}{suffix}", one.digest) for one in found.components)
         if found.unsound:
-            reasons.append(found.unsound)
+            draft.needs.doubt(found.unsound)
 
 
-def _says_nothing(checks: Sequence[Check]) -> bool:
-    return all(check.kind is CheckKind.CONSTANT for check in checks)
+class _Draft:
+    """What is found out about the key of one task while its definition is read."""
+
+    __slots__ = ("needs", "parts", "uses_changed")
+
+    def __init__(self, settings: TaskSettings) -> None:
+        self.parts: list[Component] = [_PLATFORM]
+        self.needs = Needs(settings.env, settings.tools)
+        self.uses_changed = False  # an action looks at which inputs changed
 
 
-def placeholders(task: DoitTask, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what doit offers to a command's placeholders, but `changed`; inputs come in sorted order."""
-    return {
-        "targets": " ".join(task.targets),
-        "dependencies": " ".join(sorted(task.file_dep)),
-        **options,
-    }
+def _doubts(task: DoitTask, settings: TaskSettings, checks: Sequence[Check]) -> Iterator[str]:
+    """Yield what makes a task uncacheable, whatever its actions are."""
+    if not settings.cache:
+        yield "its meta says cache=False"
+    if task.io.capture is not True:
+        yield "its output is not captured (io.capture)"
+    says_nothing = all(check.kind is CheckKind.CONSTANT for check in checks)
+    if says_nothing and not (task.file_dep or task.calc_dep or task.getargs):
+        yield "nothing says what its result depends on: it has neither inputs nor configuration"
+    for check in checks:
+        if check.kind in (CheckKind.OPAQUE, CheckKind.ONCE):
+            yield f"its uptodate check {check.name} cannot be put into a key"
+            return
 
 
-def expand(text: str, expansion: str, values: Mapping[str, Any]) -> str:
-    """Fill doit's placeholders; raises what `%` and `format` raise."""
-    if expansion == "old":
-        return text % values
-    if expansion == "new":
-        return text.format(**values)
-    if expansion == "both":
-        return text.format(**values) % values
-    return text
-
-
-def _note_words(words: Sequence[str], cwd: str | None, programs: dict[str, None]) -> None:
-    """Note the program of a command that no shell sees, and the script that it is told to run."""
-    programs.update(dict.fromkeys(command_text.seen_from(words[:1], cwd)))
-    scripts = command_text.seen_from(command_text.scripts_of(words), cwd)
-    programs.update((_SCRIPT + name, None) for name in scripts)
-
-
-def _resolved_names(programs: Iterable[str], inputs: Set[str]) -> tuple[str, ...]:
-    """Return all programs and scripts; a script that is an input counts as one already."""
-    names = {name for name in programs if not name.startswith(_SCRIPT)}
-    scripts = {name.removeprefix(_SCRIPT) for name in programs if name.startswith(_SCRIPT)}
-    known = {path if "/" in path else f"./{path}" for path in inputs} if scripts else set()
-    return tuple(sorted(names | (scripts - known)))
-
-
-def _note_text(
-    text: str,
-    cwd: str | None,
-    environment: dict[str, None],
-    programs: dict[str, None],
-    reasons: list[str],
-) -> None:
-    """Note what a command line for the shell depends on; what cannot be told makes it uncacheable."""
-    analysis = command_text.analyze(text)
-    programs.update(dict.fromkeys(command_text.seen_from(analysis.programs, cwd)))
-    scripts = command_text.seen_from(analysis.scripts, cwd)
-    programs.update((_SCRIPT + name, None) for name in scripts)
-    environment.update(dict.fromkeys(analysis.variables))
-    if analysis.opaque:
-        reasons.append(f"its programs are not known: {analysis.opaque}")
-
-
-def _words(raw: Sequence[Any]) -> tuple[str, ...] | None:
-    if raw and all(isinstance(word, (str, PurePath)) for word in raw):
-        return tuple(str(word) for word in raw)
-    return None
-
-
-def _is_environment(env: object) -> bool:
-    return env is None or (
-        isinstance(env, Mapping)
-        and all(isinstance(name, str) and isinstance(value, str) for name, value in env.items())
-    )
-
-
-def _describe_command(action: CommandAction) -> str:
-    """Return the text of a command with whatever else changes what it does."""
-    text = action.text if action.text is not None else json.dumps(list(action.words))
-    extras = {
-        "cwd": action.cwd,
-        "save_out": action.save_out,
-        "shell": None if action.shell == (action.text is not None) else action.shell,
-        "expansion": action.expansion or None,
-        "encoding": None if action.encoding == "utf-8" else action.encoding,
-        "unbuffered": action.unbuffered or None,
-    }
-    told = {name: value for name, value in extras.items() if value is not None}
-    return f"{text}  {json.dumps(told)}" if told else text
+def _options(task: DoitTask, draft: _Draft) -> dict[str, Any]:
+    """Return the values of `params` and `pos_arg`, and put them into the key."""
+    if task.params or task.creator_params or task.cfg_values or task.options:
+        task.init_options()
+    options: dict[str, Any] = dict(task.options) if task.options else {}
+    for name, value in options.items():
+        if name not in task.getargs:
+            draft.parts.append(("option:" + name, _text_of(value)))
+    if task.pos_arg:
+        draft.parts.append(("option:" + task.pos_arg, _text_of(task.pos_arg_val)))
+        options[task.pos_arg] = " ".join(task.pos_arg_val) if task.pos_arg_val else ""
+    return {name: value for name, value in options.items() if name not in task.getargs}
 
 
 def _text_of(value: object) -> str:
