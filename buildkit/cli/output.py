@@ -7,7 +7,6 @@ goes through doit's reporters instead.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -75,4 +74,6 @@ def terminal_width() -> int | None:
     """Return the columns of the terminal or of `COLUMNS`; None where output goes elsewhere."""
     if not os.environ.get("COLUMNS", "").isdigit() and not sys.stdout.isatty():
         return None
+    import shutil  # only for texts that are fitted to a terminal
+
     return shutil.get_terminal_size().columns

@@ -32,10 +32,9 @@ from buildkit.frontend.session import Session, SessionOptions, UpToDate
 from buildkit.frontend.task_output import TaskOutput
 from buildkit.frontend.workspace import Workspace, warn_on_stderr
 from buildkit.observe.options import ObserveOptions
-from buildkit.state import facts, snapshot, stored_plan
+from buildkit.state import facts, ranges, snapshot, stored_plan
 from buildkit.state.history import History
 from buildkit.state.lock import LOCK_VARIABLE, ProjectLock
-from buildkit.state.ranges import decode_ranges, encode_ranges
 from buildkit.state.runs import RunSummary
 from buildkit.state.traces import OK
 
@@ -123,15 +122,16 @@ class _PlannedRun:
             if trace is None or trace.ignored or not _are_files(trace.outputs):
                 return None
         finished = [trace for trace in found if trace is not None and trace.status == OK]
-        ids = set(decode_ranges(self._line["skipped_ranges"]))
-        if len(ids) != self._line["skipped"]:
+        skipped = self._line["skipped_ranges"]
+        if ranges.count_of(skipped) != self._line["skipped"]:
             return None
-        mine = set(History(connection).task_ids([task.name for task in self._tasks])) & ids
+        mine = History(connection).task_ids([task.name for task in self._tasks])
+        others = ranges.without(skipped, mine)
         return UpToDate(
             to_judge=self._names,
-            count=len(ids) - len(mine),
+            count=ranges.count_of(others),
             saved_ns=max(0, self._line["saved_ns"] - sum(trace.wall_ns for trace in finished)),
-            ranges=encode_ranges(ids - mine),
+            ranges=others,
         )
 
     def _sources_missing(self) -> bool:
@@ -267,9 +267,9 @@ class _PlannedRun:
         history, traces = History(workspace.connection), workspace.traces
         saved_ns = known.saved_ns + sum(trace.wall_ns for name in done if (trace := traces.get(name)))
         skipped = known.count + len(done)
-        ranges = encode_ranges([*decode_ranges(known.ranges), *history.task_ids(done)])
+        numbers = ranges.union(known.ranges, history.task_ids(done))
         summary = RunSummary(wall_ns=0, exit_code=0, skipped=skipped, saved_ns=saved_ns)
-        line = self._line | {"skipped": skipped, "saved_ns": saved_ns, "skipped_ranges": ranges}
+        line = self._line | {"skipped": skipped, "saved_ns": saved_ns, "skipped_ranges": numbers}
         self._found.summary = split_summary(summary)
         self._found.history = json.dumps(line, separators=(",", ":"))[1:-1]
 

@@ -9,7 +9,6 @@ A component is a label and a value. Labels are `kind` or `kind:name`; the kinds 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NewType
 
@@ -56,6 +55,8 @@ def action_key(components: Iterable[Component], inputs: Iterable[tuple[str, str,
 
 def secret_digest(value: str) -> str:
     """Return a digest of an environment value: a one-way hash, since the value may be a secret."""
+    import hashlib  # milliseconds, for OpenSSL: only where a key holds a variable
+
     return hashlib.sha256(b"buildkit env\0" + value.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 

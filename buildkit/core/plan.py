@@ -145,6 +145,11 @@ class Plan:
         return self._makers
 
     @property
+    def output_count(self) -> int:
+        """How many outputs are declared."""
+        return len(self.makers)
+
+    @property
     def programs(self) -> Collection[str]:
         """The names of all programs that keys hold."""
         return {name for task in self._tasks.values() for name in task.programs}

@@ -6,7 +6,6 @@ whether a task runs.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -479,6 +478,8 @@ def _kept_result(result: object) -> object:
         return None
     if isinstance(result, dict):
         return result
+    import hashlib  # milliseconds, for OpenSSL: only where a task has a result
+
     text = str(result).encode("utf-8", "surrogateescape")
     return hashlib.md5(text, usedforsecurity=False).hexdigest()
 

@@ -50,7 +50,7 @@ class WriteWatch:
         self._clock = clock
         self._most = most
         self._seen: dict[str, _Signature] | None = None
-        self._off = False
+        self._off = plan.output_count >= most
         self._running: dict[str, None] = {}
         self._since_look: dict[str, None] = {}  # tasks that ran at some time since the last look
         self._began_s = 0.0

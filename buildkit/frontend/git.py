@@ -7,11 +7,14 @@ tasks run, and nobody waits for it at the start.
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from buildkit.engine.events import Event, EventSink, Started
 from buildkit.state.commit import checked_out as commit
+
+if TYPE_CHECKING:
+    import subprocess
 
 __all__ = ["Dirtiness", "commit"]
 
@@ -41,6 +44,8 @@ class Dirtiness:
             self._ask()
 
     def _ask(self) -> None:
+        import subprocess  # only where there is a repository
+
         try:
             self._process = subprocess.Popen(
                 ("git", "status", "--porcelain", "--untracked-files=no"),
@@ -62,9 +67,11 @@ class Dirtiness:
         process, self._process = self._process, None
         if process is None:
             return None
+        from subprocess import TimeoutExpired
+
         try:
             listed, _ = process.communicate(timeout=_PATIENCE_S + _PATIENCE_SHARE * elapsed_s)
-        except subprocess.TimeoutExpired:
+        except TimeoutExpired:
             process.kill()
             process.communicate()
             return None

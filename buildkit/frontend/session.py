@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import os
-import platform
 import sqlite3
 import sys
 import time
@@ -38,11 +37,11 @@ from buildkit.frontend.workspace import Workspace
 from buildkit.observe.context import TRACEPARENT, RunContext, TraceContext
 from buildkit.observe.observer import FanOut, Observer
 from buildkit.report.summary import summary_line
+from buildkit.state import ranges
 from buildkit.state.database import is_damage
 from buildkit.state.directory import STATE_DIRECTORY
 from buildkit.state.history import History
 from buildkit.state.lock import LOCK_VARIABLE, ProjectLock
-from buildkit.state.ranges import decode_ranges, encode_ranges
 from buildkit.state.runs import RunInfo, RunSummary
 
 _RETIRED_AT_ONCE = 4  # old runs that one run removes at most
@@ -298,8 +297,8 @@ class Session:
             parallel=None if self._options.width <= 1 else self._options.parallel,
             machine=self._machine.description,
             cores=self._machine.cpus,
-            python=platform.python_version(),
-            platform=f"{sys.platform} {platform.machine()}",
+            python=sys.version.split()[0],
+            platform=f"{sys.platform} {os.uname().machine}",
             buildkit=buildkit.__version__,
             git_commit=git.commit(self._workspace.root),
             ci=ci_service(self._workspace.environ),
@@ -381,7 +380,7 @@ class Session:
 
         def merge(history: History) -> None:
             nonlocal found
-            found = encode_ranges([*decode_ranges(known.ranges), *history.task_ids(names)])
+            found = ranges.union(known.ranges, history.task_ids(names))
 
         self._guard(merge)
         return found

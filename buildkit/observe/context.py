@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 
 from buildkit.state.runs import RunInfo
 
@@ -39,6 +38,8 @@ class TraceContext:
 
     def span_of(self, task: str, attempt: int = 1) -> str:
         """Return the span id of a task in this run: the same for all who ask, different in each run."""
+        from hashlib import blake2b  # only where somebody traces the run
+
         name = f"{self.trace_id}{self.span_id}{attempt} {task}"
         return blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 

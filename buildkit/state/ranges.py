@@ -18,13 +18,51 @@ def encode_ranges(numbers: Iterable[int]) -> str:
         if index + 1 < len(ordered) and ordered[index + 1] == number + 1:
             continue
         first = ordered[start]
-        parts.append(str(first) if first == number else f"{first}-{number}")
+        parts.append(_part(first, number))
         start = index + 1
     return ",".join(parts)
 
 
 def decode_ranges(text: str) -> Iterator[int]:
     """Yield the numbers of `encode_ranges` in ascending order; ValueError where the text is not such."""
+    for first, last in _pairs(text):
+        yield from range(first, last + 1)
+
+
+def count_of(text: str) -> int:
+    """Return how many numbers there are; ValueError as `decode_ranges` raises it."""
+    return sum(last - first + 1 for first, last in _pairs(text))
+
+
+def without(text: str, numbers: Iterable[int]) -> str:
+    """Return the ranges without these numbers, in time that grows with the ranges and not with the set."""
+    pairs = list(_pairs(text))
+    for number in numbers:
+        for index, (first, last) in enumerate(pairs):
+            if first <= number <= last:
+                pairs[index : index + 1] = [
+                    pair for pair in ((first, number - 1), (number + 1, last)) if pair[0] <= pair[1]
+                ]
+                break
+    return ",".join(_part(first, last) for first, last in pairs)
+
+
+def union(text: str, numbers: Iterable[int]) -> str:
+    """Return the ranges with these numbers, in time like that of `without`."""
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted([*_pairs(text), *((number, number) for number in numbers)]):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return ",".join(_part(first, last) for first, last in merged)
+
+
+def _part(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _pairs(text: str) -> Iterator[tuple[int, int]]:
     for part in text.split(",") if text else ():
         first, _, last = part.partition("-")
-        yield from range(int(first), int(last or first) + 1)
+        yield int(first), int(last or first)

@@ -39,6 +39,7 @@ class Body(NamedTuple):
     tasks: list[bytes]  # each by itself, see `_encode`
     selected: tuple[str, ...]
     programs: tuple[str, ...]  # see `Plan.programs`
+    output_count: int
     order: bytes  # the tasks that the snapshot's run skips, in its order
     user_ends: bytes  # for each tracked file of the snapshot, where its tasks end in `users`
     users: bytes  # the tasks that read or make a file
@@ -100,6 +101,11 @@ class StoredPlan(Plan):
         if self._makers is None:
             self._makers = {path: task.name for task in self for path in task.outputs}
         return self._makers
+
+    @property
+    def output_count(self) -> int:
+        """How many outputs are declared."""
+        return self._body.output_count
 
     @property
     def programs(self) -> Collection[str]:
@@ -199,6 +205,7 @@ def encode(
         [_encode(task) for task in plan],
         plan.selected,
         tuple(plan.programs),
+        plan.output_count,
         array("I", order).tobytes(),
         *_packed_lists(files.values()),
         *_packed_lists(dependents),
@@ -211,13 +218,20 @@ def encode(
 def read(project: str, name: str, salt: bytes) -> tuple[StoredPlan, bytes] | None:
     """Return the plan that belongs to the snapshot with that salt, and the file; None where there is none."""
     content = snapshot.read_plan(project, name)
-    if content is None or content[: len(_MAGIC)] != _MAGIC:
+    body = body_of(content) if content is not None else None
+    if content is None or body is None or body.salt != salt:
+        return None
+    return StoredPlan(body), content
+
+
+def body_of(content: bytes) -> Body | None:
+    """Return what `encode` made the content of; None where it is of another format."""
+    if content[: len(_MAGIC)] != _MAGIC:
         return None
     try:
-        body = Body._make(marshal.loads(memoryview(content)[len(_MAGIC) :]))  # noqa: S302 - with a checksum
+        return Body._make(marshal.loads(memoryview(content)[len(_MAGIC) :]))  # noqa: S302 - with a checksum
     except (ValueError, TypeError, EOFError):
         return None
-    return (StoredPlan(body), content) if body.salt == salt else None
 
 
 def _encode(task: Task) -> bytes:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from .fast_lab import Scripts, age, without_times
 from .harness import BOTH_STOCK, Project, RunResult, World
 
 LONG_WAY = {"BUILDKIT_FAST": "0"}
@@ -67,14 +66,6 @@ def write(target, source):
         made.write(given.read().upper())
     os.system('say python')
 """
-
-
-class Scripts(Project):
-    """A project whose commands are the installed scripts themselves, where there are any."""
-
-    def _command(self, program: str) -> list[str]:
-        script = os.path.join(os.path.dirname(sys.executable), program)
-        return [script] if os.access(script, os.X_OK) else super()._command(program)
 
 
 @dataclass
@@ -133,20 +124,6 @@ class Lab:
             assert result.exit_code == slow.exit_code
             assert without_times(result.stderr) == without_times(slow.stderr)
         return fast
-
-
-def age(project: Project) -> None:
-    """Make all files ten seconds old, as far as a user can: their times of change stay."""
-    for folder, names, files in os.walk(project.root, topdown=False):
-        for name in (*names, *files):
-            path = os.path.join(folder, name)
-            when = os.lstat(path).st_mtime_ns - 10_000_000_000
-            os.utime(path, ns=(when, when), follow_symlinks=False)
-
-
-def without_times(text: str) -> str:
-    """Return the summary without what is measured."""
-    return re.sub(r" in \d[\d.]* (ms|s|min \d+ s)\b", " in no time", text)
 
 
 @pytest.fixture

@@ -6,36 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from snapshot_maker import snapshot_of
 
 from buildkit.core import fingerprint
 from buildkit.state import database, directory, facts, lock, pending, snapshot
-
-
-def made(**values: object) -> snapshot.Snapshot:
-    """Return a snapshot of an empty project; `values` replace fields."""
-    plain: dict[str, object] = {
-        "stamp": snapshot.stamp(),
-        "arguments": ("-n", "2"),
-        "database": (0, 0),
-        "salt": b"salt",
-        "environment": (),
-        "whole_environment": b"",
-        "kinds": (),
-        "links": (),
-        "accesses": (),
-        "listings": (),
-        "folders": (),
-        "names": b"",
-        "tracked": 0,
-        "signatures": b"",
-        "digests": b"",
-        "modes": b"",
-        "stdout": "-- a\n",
-        "summary": ("buildkit: 1 skipped in ", ""),
-        "history": "",
-    }
-    plain.update(values)
-    return snapshot.Snapshot(plain[name] for name in snapshot.Snapshot.fields)
 
 
 @pytest.fixture
@@ -70,7 +44,7 @@ def test_racy_is_what_the_fingerprints_call_racy(tmp_path: Path, mtime_ns: int, 
 
 
 def test_a_snapshot_comes_back_as_it_was_written(project: Path) -> None:
-    kept = made(kinds=(("/x", True, facts.ABSENT),), listings=((".", 1, b"2", frozenset({"a"})),))
+    kept = snapshot_of(kinds=(("/x", True, facts.ABSENT),), listings=((".", 1, b"2", frozenset({"a"})),))
     snapshot.write("", "name", kept)
     found = snapshot.read("", "name")
     assert found is not None
@@ -78,7 +52,7 @@ def test_a_snapshot_comes_back_as_it_was_written(project: Path) -> None:
 
 
 def test_every_damaged_byte_makes_a_snapshot_unreadable(project: Path) -> None:
-    snapshot.write("", "name", made())
+    snapshot.write("", "name", snapshot_of())
     (path,) = (project / snapshot.DIRECTORY).glob("*.snapshot")
     content = path.read_bytes()
     for position in range(0, len(content), 7):
@@ -87,25 +61,26 @@ def test_every_damaged_byte_makes_a_snapshot_unreadable(project: Path) -> None:
 
 
 def test_a_reason_takes_the_place_of_a_snapshot_and_the_other_way_round(project: Path) -> None:
-    snapshot.write("", "name", made())
+    snapshot.write("", "name", snapshot_of())
     snapshot.write_reason("", "name", "doit -n 2", "it started a process")
     assert snapshot.read("", "name") is None
     assert snapshot.reason("", "name") == "it started a process"
     assert snapshot.reasons("") == [("doit -n 2", "it started a process")]
-    snapshot.write("", "name", made())
+    snapshot.write("", "name", snapshot_of())
     assert snapshot.reasons("") == []
 
 
 def test_old_snapshots_make_room_for_new_ones(project: Path) -> None:
     for number in range(40):
-        snapshot.write("", f"{number:02}", made())
-    assert len(list((project / snapshot.DIRECTORY).iterdir())) == 32
+        snapshot.write("", f"{number:02}", snapshot_of(), plan=b"plan")
+    assert len(list((project / snapshot.DIRECTORY).iterdir())) == 64
     assert snapshot.exists("", "39")
+    assert snapshot.read_plan("", "39") == b"plan"
 
 
 def test_discard_leaves_no_snapshot(project: Path) -> None:
     snapshot.discard("")
-    snapshot.write("", "name", made())
+    snapshot.write("", "name", snapshot_of())
     snapshot.discard("")
     assert not snapshot.exists("", "name")
 
@@ -119,13 +94,13 @@ def test_paths_are_found_again_from_their_folders() -> None:
         *(f"x/y/{i}" for i in range(9)),
     ]
     ordered, folders = facts.by_folder(paths)
-    kept = made(folders=tuple(folders), names=facts.names_of(ordered, folders))
+    kept = snapshot_of(folders=tuple(folders), names=facts.names_of(ordered, folders))
     assert sorted(ordered) == sorted(paths)
     assert [os.fsdecode(path) for path in facts.paths_of(kept)] == ordered
     assert len(folders) == 3
 
 
-def test_changed_files_are_told_by_number_and_missing_ones_altogether(project: Path) -> None:
+def test_changed_and_missing_files_are_told_by_number(project: Path) -> None:
     paths = [f"in/{i}" for i in range(12)] + ["single"]
     (project / "in").mkdir()
     for path in paths:
@@ -133,14 +108,15 @@ def test_changed_files_are_told_by_number_and_missing_ones_altogether(project: P
     ordered, folders = facts.by_folder(paths)
     signatures = facts.packed([facts.signature(os.stat(path)) for path in ordered])
     names = facts.names_of(ordered, folders)
-    kept = made(folders=tuple(folders), names=names, signatures=signatures)
+    kept = snapshot_of(folders=tuple(folders), names=names, signatures=signatures)
     assert facts.files_changed(kept) == []
     os.utime("in/3")
     os.utime("single")
     assert facts.files_changed(kept) == [ordered.index("in/3"), ordered.index("single")]
     assert os.getcwd() == str(project)
     os.remove("in/5")
-    assert facts.files_changed(kept) is None
+    gone = ("in/3", "in/5", "single")
+    assert facts.files_changed(kept) == sorted(ordered.index(path) for path in gone)
     assert os.getcwd() == str(project)
 
 
@@ -161,7 +137,7 @@ def test_each_kind_of_fact_is_looked_at(project: Path) -> None:
     }
 
     def changed(**values: object) -> str | None:
-        return facts.what_changed(made(**{**good, **values}), ("-n", "2"), environ)
+        return facts.what_changed(snapshot_of(**{**good, **values}), ("-n", "2"), environ)
 
     assert changed() is None
     assert changed(arguments=()) == "the command line"
@@ -181,7 +157,9 @@ def test_each_kind_of_fact_is_looked_at(project: Path) -> None:
 def test_each_part_of_the_stamp_counts(project: Path, part: int) -> None:
     stamp = list(snapshot.stamp())
     stamp[part] = "other"
-    assert facts.what_changed(made(database=of_record(), stamp=tuple(stamp)), ("-n", "2"), {}) is not None
+    assert (
+        facts.what_changed(snapshot_of(database=of_record(), stamp=tuple(stamp)), ("-n", "2"), {}) is not None
+    )
 
 
 def test_a_listing_for_imports_knows_only_what_could_be_imported(project: Path) -> None:
@@ -196,7 +174,7 @@ def test_a_listing_for_imports_knows_only_what_could_be_imported(project: Path) 
 
 def test_the_value_of_a_variable_is_not_in_the_file(project: Path) -> None:
     environ = {"TOKEN": "very-secret-value"}
-    kept = made(environment=(("TOKEN", facts.variable_digest(environ, "TOKEN", b"salt")),))
+    kept = snapshot_of(environment=(("TOKEN", facts.variable_digest(environ, "TOKEN", b"salt")),))
     snapshot.write("", "name", kept)
     (path,) = (project / snapshot.DIRECTORY).glob("*.snapshot")
     assert b"very-secret-value" not in path.read_bytes()
@@ -216,13 +194,13 @@ def test_many_files_are_looked_at_by_two_as_by_one(
         (project / path).write_text(path)
     ordered, folders = facts.by_folder(paths)
     signatures = facts.packed([facts.signature(os.stat(path)) for path in ordered])
-    kept = made(folders=tuple(folders), names=facts.names_of(ordered, folders), signatures=signatures)
+    kept = snapshot_of(folders=tuple(folders), names=facts.names_of(ordered, folders), signatures=signatures)
     assert facts.files_changed(kept) == []
     for path in ("in/0", "out/19"):
         os.utime(path)
     assert facts.files_changed(kept) == [0, 39]
     os.remove("out/18")
-    assert facts.files_changed(kept) is None
+    assert facts.files_changed(kept) == [0, 38, 39]
     assert os.getcwd() == str(project)
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildkit.state.ranges import decode_ranges, encode_ranges
+from buildkit.state.ranges import count_of, decode_ranges, encode_ranges, union, without
 
 
 @given(st.sets(st.integers(min_value=0, max_value=10**9)) | st.sets(st.integers(0, 60)))
@@ -29,3 +29,11 @@ def test_the_empty_set_is_an_empty_text():
 def test_a_text_that_is_no_ranges_is_refused():
     with pytest.raises(ValueError, match="x"):
         list(decode_ranges("1-x"))
+
+
+@given(st.sets(st.integers(0, 60)), st.lists(st.integers(0, 70)))
+def test_ranges_change_as_sets_do(numbers: set[int], others: list[int]) -> None:
+    text = encode_ranges(numbers)
+    assert count_of(text) == len(numbers)
+    assert without(text, others) == encode_ranges(numbers - set(others))
+    assert union(text, others) == encode_ranges(numbers | set(others))
