@@ -226,13 +226,16 @@ class _PlannedRun:
         done: list[str] = []
         unfinished: list[str] = []
         seen: dict[str, Fingerprint] = {}
+        table = WatchingTable(workspace.table)
+        judge = self._judge(workspace, table)
         for task in self._tasks:
-            table = WatchingTable(workspace.table)
-            if self._is_done(workspace, table, task):
+            table.seen.clear()
+            if self._is_done(workspace, judge, task):
                 done.append(task.name)
                 seen.update((path, one) for path, one in table.seen.items() if one is not None)
             else:
                 unfinished.append(task.name)
+                judge.tools_may_have_changed()  # what it saw of them is not taken over: look again
         numbers = facts.numbers_of(found, seen)
         if len(numbers) != len(seen):
             return False
@@ -244,8 +247,8 @@ class _PlannedRun:
         self._tell(workspace, known, done)
         return True
 
-    def _is_done(self, workspace: Workspace, table: WatchingTable, task: Task) -> bool:
-        judge = Judge(
+    def _judge(self, workspace: Workspace, table: WatchingTable) -> Judge:
+        return Judge(
             self._plan,
             table=table,
             traces=workspace.traces,
@@ -254,6 +257,9 @@ class _PlannedRun:
             environ=workspace.environ,
             root=workspace.root,
         )
+
+    @staticmethod
+    def _is_done(workspace: Workspace, judge: Judge, task: Task) -> bool:
         try:
             course = judge.judge(task).verdict.course
         except JudgeError:

@@ -72,7 +72,7 @@ class Scheduler:
         self._by_critical_path = by_critical_path
         self._expected_s = expected_s
         self._order = order
-        self._only = only
+        self._only = None if only is None else frozenset(only)
         self.nodes: dict[str, Node] = {}
         self._to_judge: deque[Node] = deque()
         self._judge_heap: list[tuple[float, Node]] = []

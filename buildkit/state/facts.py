@@ -18,7 +18,7 @@ from buildkit.state.snapshot import DATABASE, LOCK, Snapshot, stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 ABSENT, FILE, FOLDER, LINK, OTHER = range(5)
 
@@ -38,6 +38,7 @@ _GONE = -1  # no signature: Python's hashes never are
 _WORTH_SHARING = 15_000  # so many files pay for a child process
 _PART = 2000  # files of a folder that are looked at in one go
 _WORTH_GOING = 8  # so many files in a folder pay for going there, which makes each path shorter
+_MANY = 100  # paths from which a table of all of them is cheaper than a search for each
 
 
 def racy(status: os.stat_result, seen_at_ns: int) -> bool:
@@ -164,8 +165,12 @@ def paths_of(snapshot: Snapshot, numbers: "Sequence[int] | None" = None) -> list
     return [os.path.join(folders[number], names[number]) for number in wanted]
 
 
-def numbers_of(snapshot: Snapshot, paths: "Iterable[str]") -> dict[str, int]:
+def numbers_of(snapshot: Snapshot, paths: "Collection[str]") -> dict[str, int]:
     """Return the numbers of those of these paths that are tracked."""
+    if len(paths) > _MANY:
+        numbers = {name: number for number, name in enumerate(paths_of(snapshot, range(snapshot.tracked)))}
+        encoded = ((path, os.fsencode(path)) for path in paths)
+        return {path: numbers[name] for path, name in encoded if name in numbers}
     names = snapshot.names.split(b"\0")[: snapshot.tracked]
     where: dict[bytes, list[tuple[int, int]]] = {}
     begin = 0
@@ -174,9 +179,9 @@ def numbers_of(snapshot: Snapshot, paths: "Iterable[str]") -> dict[str, int]:
         begin += count
     found = {}
     for path in paths:
-        encoded = os.fsencode(path)
-        folder, name = os.path.split(encoded)
-        for inside, sought in ((folder, name), (b"", encoded)):
+        full = os.fsencode(path)
+        folder, name = os.path.split(full)
+        for inside, sought in ((folder, name), (b"", full)):
             for first, end in where.get(inside, ()):
                 try:
                     found[path] = names.index(sought, first, end)
