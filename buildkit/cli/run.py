@@ -281,6 +281,8 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
                     stream=stream,
                     parallel=options.parallel,
                     width=options.width,
+                    grace_s=self._workspace.settings.grace,
+                    new_log=self._workspace.new_log,
                 ),
                 lock=self._lock,
                 sink=sink,

@@ -33,11 +33,11 @@ class JobOutput:
         loop: EventLoop,
         job_id: int,
         sink: OutputSink | None,
-        spill_dir: str | None,
+        log: TaskLog,
         *,
         direct: bool = False,
     ) -> None:
-        self.log = TaskLog(spill_dir)
+        self.log = log
         self.out = cast(TextIO, _JobStream(self, 1, sys.__stdout__ or sys.stdout))
         self.err = cast(TextIO, _JobStream(self, 2, sys.__stderr__ or sys.stderr))
         self._loop = loop

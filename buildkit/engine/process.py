@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from resource import struct_rusage
@@ -64,7 +65,7 @@ class ProcessExecutor:
         self,
         loop: EventLoop,
         *,
-        spill_dir: str | None = None,
+        new_log: Callable[[], TaskLog] = TaskLog,
         same_group: bool = False,
         grace_s: float = GRACE_S,
         ender: TreeEnder | None = None,
@@ -72,7 +73,7 @@ class ProcessExecutor:
     ) -> None:
         """`same_group`: jobs stay in our process group and may use our terminal (one at a time, `-n 0`)."""
         self.loop = loop
-        self.spill_dir = spill_dir
+        self.new_log = new_log
         self.same_group = same_group
         self.grace_s = grace_s
         self.ender = ender or TreeEnder(loop)
@@ -171,7 +172,7 @@ class _Running:
         self.started = process_clock()
         self.outcome = JobOutcome(
             JobStatus.OK,
-            log=TaskLog(executor.spill_dir),
+            log=executor.new_log(),
             cost=Cost(user_ns=0, system_ns=0, read_bytes=0, write_bytes=0),
             worker="process",
             started_ns=time.monotonic_ns(),

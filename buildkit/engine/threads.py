@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -20,6 +20,7 @@ from types import FrameType
 
 from buildkit.core.execution import Cost
 from buildkit.engine.job import Done, Job, JobOutcome, JobStatus, OutputSink, PythonJob, RunnerReply
+from buildkit.engine.log import TaskLog
 from buildkit.engine.loop import EventLoop, InterruptedBySignal, Timer
 from buildkit.engine.output import JobOutput, ThreadStreams
 from buildkit.engine.perform import Meter, Run, outcome_of, perform
@@ -46,11 +47,13 @@ class _Task:
 class ThreadExecutor:
     """Runs `PythonJob`s in up to `width` daemon threads; more jobs than that wait in order."""
 
-    def __init__(self, loop: EventLoop, run: Run, width: int, *, spill_dir: str | None = None) -> None:
+    def __init__(
+        self, loop: EventLoop, run: Run, width: int, *, new_log: Callable[[], TaskLog] = TaskLog
+    ) -> None:
         self._loop = loop
         self._run = run
         self._width = max(width, 1)
-        self._spill_dir = spill_dir
+        self._new_log = new_log
         self._tasks: dict[int, _Task] = {}
         self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._threads = 0  # that take jobs; abandoned ones do not count
@@ -62,7 +65,7 @@ class ThreadExecutor:
         if not isinstance(job, PythonJob):
             raise TypeError(f"the thread executor runs Python jobs, not {type(job).__name__}")
         self._streams.install()
-        output = JobOutput(self._loop, job_id, sink, self._spill_dir)
+        output = JobOutput(self._loop, job_id, sink, self._new_log())
         task = _Task(job_id, job, done, output, time.monotonic_ns())
         self._tasks[job_id] = task
         if job.timeout_s is not None:
@@ -152,10 +155,10 @@ class _TimeIsOverError(BaseException):
 class InlineExecutor:
     """Runs each `PythonJob` at once, in the thread that calls `start`."""
 
-    def __init__(self, loop: EventLoop, run: Run, *, spill_dir: str | None = None) -> None:
+    def __init__(self, loop: EventLoop, run: Run, *, new_log: Callable[[], TaskLog] = TaskLog) -> None:
         self._loop = loop
         self._run = run
-        self._spill_dir = spill_dir
+        self._new_log = new_log
 
     def start(self, job_id: int, job: Job, sink: OutputSink | None, done: Done) -> None:
         """Run the job to its end; `done` follows from the loop.
@@ -165,7 +168,7 @@ class InlineExecutor:
         """
         if not isinstance(job, PythonJob):
             raise TypeError(f"the inline executor runs Python jobs, not {type(job).__name__}")
-        output = JobOutput(self._loop, job_id, sink, self._spill_dir, direct=True)
+        output = JobOutput(self._loop, job_id, sink, self._new_log(), direct=True)
         before = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = output.out, output.err
         meter = Meter()

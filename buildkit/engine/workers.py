@@ -83,7 +83,7 @@ class WorkerPool:
         width: int,
         after_fork: Callable[[], None] = lambda: None,
         *,
-        spill_dir: str | None = None,
+        new_log: Callable[[], TaskLog] = TaskLog,
         grace_s: float = GRACE_S,
         ender: TreeEnder | None = None,
         quiesce: Callable[[], AbstractContextManager[object]] = nullcontext,
@@ -92,7 +92,7 @@ class WorkerPool:
         self._run = run
         self._width = max(width, 1)
         self._after_fork = after_fork
-        self._spill_dir = spill_dir
+        self._new_log = new_log
         self._grace_s = grace_s
         self._ender = ender or TreeEnder(loop)
         self._quiesce = quiesce
@@ -110,7 +110,7 @@ class WorkerPool:
         if not isinstance(job, PythonJob):
             raise TypeError(f"the worker pool runs Python jobs, not {type(job).__name__}")
         mark = new_mark(job_id)
-        task = _Task(job_id, job, sink, done, b"", mark, TaskLog(self._spill_dir))
+        task = _Task(job_id, job, sink, done, b"", mark, self._new_log())
         self._tasks[job_id] = task
         try:
             task.request = encode((mark, job.payload))

@@ -11,6 +11,7 @@ from doit.control import TaskControl
 from doit.task import Stream
 
 from buildkit.engine.job import Executor
+from buildkit.engine.log import TaskLog
 from buildkit.engine.loop import EventLoop
 from buildkit.frontend.dependency import BuildkitDependency
 from buildkit.frontend.host import DoitHost
@@ -32,12 +33,16 @@ class DoitHosting:
         stream: Stream,
         parallel: str,
         width: int,
+        grace_s: float,
+        new_log: Callable[[], TaskLog],
     ) -> None:
         """`parallel` is 'process', 'thread' or 'inline'; `after_fork` is called in each new worker."""
         from buildkit.engine.threads import InlineExecutor  # as below: not before something is to be run
 
         self._runner = TaskRunner(control.tasks)
-        self.inline: Executor = InlineExecutor(loop, self._runner.run)
+        self._grace_s = grace_s
+        self._new_log = new_log
+        self.inline: Executor = InlineExecutor(loop, self._runner.run, new_log=new_log)
         self._retire: Callable[[], None] | None = None
         self.python = self._python_executor(loop, after_fork, parallel, width)
         self.host = DoitHost(
@@ -56,10 +61,17 @@ class DoitHosting:
         if parallel == "thread":
             from buildkit.engine.threads import ThreadExecutor
 
-            return ThreadExecutor(loop, self._runner.run, width)
+            return ThreadExecutor(loop, self._runner.run, width, new_log=self._new_log)
         from buildkit.engine.workers import WorkerPool
 
-        pool = WorkerPool(loop, self._runner.run, width, after_fork=after_fork)
+        pool = WorkerPool(
+            loop,
+            self._runner.run,
+            width,
+            after_fork=after_fork,
+            new_log=self._new_log,
+            grace_s=self._grace_s,
+        )
         self._retire = pool.retire_all
         return pool
 

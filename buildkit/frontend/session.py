@@ -213,6 +213,7 @@ class Session:
             self._loop,
             same_group=options.parallel == "inline" and os.isatty(0),
             grace_s=workspace.settings.grace,
+            new_log=workspace.new_log,
             spawner=Spawner.for_width(self._loop, options.width),
         )
         self._commands = commands

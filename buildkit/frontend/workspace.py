@@ -16,6 +16,7 @@ from buildkit.cache.location import cache_directory
 from buildkit.core.config import Settings, load_settings
 from buildkit.core.errors import StateError
 from buildkit.core.fingerprint import FingerprintTable
+from buildkit.engine.log import TaskLog
 from buildkit.engine.values import ValueTable
 from buildkit.state import snapshot
 from buildkit.state.database import is_damage, is_full, open_database, set_aside_damaged, telling_damage
@@ -85,6 +86,10 @@ class Workspace:
             self.traces = TraceStore(self.connection, before_writing=discard)
             self.table = FingerprintTable({})
         self.values = ValueTable(self.traces)
+
+    def new_log(self) -> TaskLog:
+        """Return an empty log, which keeps as much of one task's output as the settings say."""
+        return TaskLog(max_bytes=self.settings.log_max_size)
 
     def close(self) -> None:
         """Write what is buffered and close everything."""

@@ -147,3 +147,60 @@ def test_report_and_explain_answer(tasks: Project):
     explained = tasks.run("explain", "make:a", check=0)
     assert "in" in explained.stdout
     assert explained.ran == ()
+
+
+@pytest.mark.parametrize("options", [("-n", "2"), ("-n", "2", "-P", "thread"), ("-n", "0")])
+@pytest.mark.parametrize("action", ["'seq 100000; exit 1'", "(count,)"], ids=["command", "function"])
+def test_setting_log_max_size(project: Project, action: str, options: tuple[str, ...]):
+    project.write("pyproject.toml", "[tool.buildkit]\nlog_max_size = '1kB'\n")
+    project.dodo(
+        f"""
+        def count():
+            for number in range(1, 100001):
+                print(number)
+            return False
+
+        def task_long():
+            return {{'actions': [{action}], 'verbosity': 0}}
+        """
+    )
+    project.run(*options, check=1)
+    log = project.read(".buildkit/logs/long.log")
+    assert log.startswith("1\n2\n")
+    assert log.endswith("\n99999\n100000\n")
+    assert len(log) < 70_000  # the limit, the last 64 KiB, and the mark between them
+
+
+CLEANS_UP = """\
+import signal, sys, time
+
+def clean(*_):
+    time.sleep(2.5)  # the work that takes longer than the default of two seconds
+    open('cleaned', 'w').write('done')
+    sys.exit(1)
+
+signal.signal(signal.SIGTERM, clean)
+open('ready', 'w').close()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("kind", ["command", "function"])
+def test_setting_grace(project: Project, kind: str):
+    project.write("pyproject.toml", "[tool.buildkit]\ngrace = 60\n")
+    project.write("clean.py", CLEANS_UP)
+    project.dodo(
+        f"""
+        import subprocess
+
+        def clean():
+            subprocess.run(['python', 'clean.py'])
+
+        def task_slow():
+            return {{'actions': [{"'python clean.py'" if kind == "command" else "clean"}],
+                     'meta': {{'buildkit': {{'timeout': 2}}}}}}
+        """
+    )
+    assert project.run("-n", "2").exit_code in (1, 2)
+    assert project.read("ready") == ""
+    assert project.read("cleaned") == "done"
