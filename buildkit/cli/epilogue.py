@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 
 from buildkit.cli.output import UNREAD, discard_output, terminal_width
-from buildkit.engine.run import RunTotals
+from buildkit.engine.parts import RunTotals
 
 
 def tell_end(summary: str | None, totals: RunTotals) -> None:

@@ -113,6 +113,7 @@ class OutputSink(Protocol):
 
 
 Done = Callable[[int, JobOutcome], None]
+Began = Callable[[int], None]
 
 
 class Executor(Protocol):
@@ -129,3 +130,22 @@ class Executor(Protocol):
 
     def shutdown(self, grace_s: float) -> None:
         """Cancel what still runs, wait until it is gone, give everything back. Not from a loop callback."""
+
+
+class Pipeline(Protocol):
+    """Takes jobs ahead of time: each begins when another one has ended, without a word in between."""
+
+    def room_ahead(self) -> bool:
+        """Whether `start_ahead` makes sense now."""
+
+    def start_ahead(
+        self, job_id: int, job: PythonJob, sink: OutputSink | None, done: Done, began: Began
+    ) -> None:
+        """Begin a job when another one has ended; `began` is then called, before `done`.
+
+        A job that is cancelled before it began is done without that, and so is none else but one that
+        cannot begin at all.
+        """
+
+    def spread(self) -> None:
+        """Begin jobs that wait behind others, where nothing else is to be done."""

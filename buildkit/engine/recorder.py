@@ -106,6 +106,10 @@ class Recorder:
                 _scan(full, path.rstrip("/"), seen)
         return seen
 
+    def not_begun(self, task: Task) -> None:
+        """Take note that a task that was about to start did not."""
+        self.writes.end(task)
+
     def succeeded(
         self,
         task: Task,

@@ -12,7 +12,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from buildkit.core.decide import Course
 from buildkit.core.errors import ExitCode, PlanError
@@ -22,11 +22,22 @@ from buildkit.engine import events
 from buildkit.engine.events import EventSink, Failure, FailureKind
 from buildkit.engine.expansion import ExpansionError, commands_of
 from buildkit.engine.host import Host, HostError
-from buildkit.engine.job import CommandJob, Executor, Job, JobOutcome, JobStatus, PythonJob, Stream
+from buildkit.engine.job import (
+    CommandJob,
+    Executor,
+    Job,
+    JobOutcome,
+    JobStatus,
+    Pipeline,
+    PythonJob,
+    Stream,
+)
 from buildkit.engine.judge import Judge, JudgeError, Judgement
 from buildkit.engine.loop import EventLoop
+from buildkit.engine.parts import Executors, RunOptions, RunTotals
 from buildkit.engine.recorder import Recorder, UnsavableValuesError
 from buildkit.engine.scheduler import Node, NodeState, Scheduler, cycle_error
+from buildkit.engine.slots import NOWHERE, Slots, Stay
 from buildkit.engine.teardown import Teardown
 from buildkit.engine.values import ValueMissingError, ValueTable
 
@@ -36,64 +47,13 @@ _KEY_DIGITS = 15  # of an action key that the history keeps: they fit SQLite's s
 _FLUSH_S = 0.25  # a kill loses at most this much of the record
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How a run was asked for."""
-
-    width: int
-    continue_: bool = False
-    verbosity: int | None = None
-    grace_s: float = 2.0
-    pools: Mapping[str, int] = field(default_factory=dict)
-    cores: float = 1.0
-    stdin_inherited: bool = False  # commands read our stdin: only where they cannot fight for it
-    sla_s: float | None = None  # the target of tasks that have none of their own
-    sla_strict: bool = False  # a task that breaks its target fails the run
-
-
-@dataclass(slots=True)
-class RunTotals:
-    """What a run came to."""
-
-    exit_code: int = 0
-    counts: dict[Decision, int] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    saved_ns: int = 0
-    bytes_stored: int = 0
-    bytes_restored: int = 0
-    critical_path: list[str] = field(default_factory=list)  # see Scheduler.critical_path
-    targeted: list[Execution] = field(default_factory=list)  # executions that were held to a target
-
-    @property
-    def target_broken(self) -> bool:
-        """Whether a task took as long as its target, or longer."""
-        return any(one.sla_s and one.cost.wall_ns >= one.sla_s * 1e9 for one in self.targeted)
-
-
-@dataclass(frozen=True, slots=True)
-class Executors:
-    """Who runs what. `inline` runs Python in this process."""
-
-    commands: Executor
-    python: Executor
-    inline: Executor
-
-    def all(self) -> tuple[Executor, ...]:
-        """Return each executor once."""
-        return tuple({id(one): one for one in (self.commands, self.python, self.inline)}.values())
-
-
 @dataclass(slots=True, eq=False)
 class _Running:
     node: Node
     judgement: Judgement
     executor: Executor
-    slot: int
-    started_ns: int
-    area_ns: int  # integral of the number of running tasks over time, when this one started
-    load: float | None
     before: dict[str, tuple[int, int, int]]
+    stay: Stay = NOWHERE
 
 
 class Run:
@@ -137,19 +97,18 @@ class Run:
         self._flush = flush
         self._keep_log = keep_log
         self._running: dict[int, _Running] = {}
+        self._ahead: dict[int, _Running] = {}  # given to an executor, to begin after another one
         self._judgements: dict[str, Judgement] = {}
         self._executions: list[Execution] = []
         self._ended: deque[tuple[_Running, JobOutcome]] = deque()  # succeeded, and not yet recorded
         self._pools: dict[str, int] = {}
-        self._free_slots = list(range(max(1, options.width), 0, -1))
+        self._slots = Slots(options.width, options.cores)
         self._next_job = 1
         self._stopping = False
         self._signal: int | None = None
         self._deaf = False
         self._teardown = Teardown(host, executors.python, loop, self._emit)
         self._started_ns = 0
-        self._area_ns = 0
-        self._area_at_ns = 0
         self._last_flush = 0.0
         self._tools_at_risk: set[str] = set(map(os.path.basename, plan.programs))
         self.totals = RunTotals()
@@ -159,7 +118,7 @@ class Run:
 
         Raises BuildkitError when the definition itself is wrong (a cycle, an unknown task).
         """
-        self._started_ns = self._area_at_ns = time.monotonic_ns()
+        self._started_ns = time.monotonic_ns()
         self._last_flush = time.monotonic()
         self._loop.deliver_signals(self._on_signal)
         self._emit(events.RunStarted(self._plan, self._options.width))
@@ -186,11 +145,15 @@ class Run:
             self._start_queued()
             settled = self._settle_one()
             judged = self._judge_some()
-            if not self._running and not self._ended and (self._stopping or self._scheduler.open == 0):
+            if not (self._running or self._ahead or self._ended) and (
+                self._stopping or self._scheduler.open == 0
+            ):
                 return
             if settled or judged or self._can_start():
                 self._loop.run_once(0)
             elif self._running:
+                if self._ahead and self._slots.any_free and self._executors.pipeline is not None:
+                    self._executors.pipeline.spread()
                 self._loop.run_once(None)
             elif not self._scheduler.has_ready:
                 cycle = self._scheduler.stuck_cycle()
@@ -206,12 +169,12 @@ class Run:
         return True
 
     def _can_start(self) -> bool:
-        return not self._stopping and bool(self._free_slots) and self._scheduler.has_queued
+        return not self._stopping and self._slots.any_free and self._scheduler.has_queued
 
     def _judge_some(self) -> bool:
         """Judge a batch of ready tasks; return whether there was one."""
         any_judged = False
-        for _ in range(_JUDGE_BATCH if self._free_slots else _JUDGE_BATCH_BUSY):
+        for _ in range(_JUDGE_BATCH if self._slots.any_free else _JUDGE_BATCH_BUSY):
             # In sequence a task is judged when it is its turn, as in doit: earlier ones may change its inputs
             # behind the back of the graph.
             if self._stopping or (self._options.width <= 1 and (self._running or self._scheduler.has_queued)):
@@ -330,15 +293,37 @@ class Run:
             node = self._scheduler.next_to_start(self._has_room)
             if node is None:
                 return
-            self._start(node, self._judgements.pop(node.task.name))
+            self._start(node)
+        pipeline = self._executors.pipeline
+        if pipeline is None or self._slots.any_free or self._stopping or self._options.width <= 1:
+            return
+        while self._scheduler.has_queued and pipeline.room_ahead():
+            node = self._scheduler.next_to_start(self._has_room, self._may_wait_its_turn)
+            if node is None:
+                return
+            self._start(node, pipeline)
+
+    def _may_wait_its_turn(self, node: Node) -> bool:
+        """Whether a task may be given to a worker that is still busy with another one.
+
+        What lies in an output directory has to be known right before its actions start.
+        """
+        task = node.task
+        return (
+            task.kind is TaskKind.HOSTED
+            and not task.teardown
+            and not any(path.endswith("/") or os.path.isdir(path) for path in task.outputs)
+            and not self._host.runs_inline(task)
+        )
 
     def _has_room(self, pool: str | None) -> bool:
         if pool is None:
             return True
         return self._pools.get(pool, 0) < self._options.pools.get(pool, 1)
 
-    def _start(self, node: Node, judgement: Judgement) -> None:
-        task = node.task
+    def _start(self, node: Node, pipeline: Pipeline | None = None) -> None:
+        """Give a task to its executor; with `pipeline` it begins when another one has ended."""
+        task, judgement = node.task, self._judgements.pop(node.task.name)
         try:
             job, executor = self._job(task, judgement)
         except ValueMissingError as error:
@@ -349,20 +334,25 @@ class Run:
             self._recorder.failed(task)
             self._fail(node, Failure(FailureKind.ERROR, str(error)))
             return
-        self._advance_area()
-        running = _Running(
-            node, judgement, executor, self._free_slots.pop(), time.monotonic_ns(), self._area_ns,
-            _load(self._options.cores), self._recorder.before(task),
-        )  # fmt: skip
+        running = _Running(node, judgement, executor, self._recorder.before(task))
         job_id = self._next_job
         self._next_job += 1
-        self._running[job_id] = running
         if task.settings.pool is not None:
             self._pools[task.settings.pool] = self._pools.get(task.settings.pool, 0) + 1
+        self._ahead[job_id] = running
+        if pipeline is not None and isinstance(job, PythonJob):
+            pipeline.start_ahead(job_id, job, self, self._done, self._began)
+            return
         if task.teardown:
             self._teardown.owe(task)
-        self._emit(events.Started(task, running.slot))
+        self._began(job_id)
         executor.start(job_id, job, self, self._done)
+
+    def _began(self, job_id: int) -> None:
+        """Take note that a job begins now."""
+        running = self._running[job_id] = self._ahead.pop(job_id)
+        running.stay = self._slots.take()
+        self._emit(events.Started(running.node.task, running.stay.slot))
 
     def _job(self, task: Task, judgement: Judgement) -> tuple[Job, Executor]:
         getargs = {wanted.name: self._values.argument(self._plan, wanted) for wanted in task.getargs}
@@ -390,12 +380,14 @@ class Run:
             self._emit(events.OutputWritten(running.node.task, stream, data))
 
     def _done(self, job_id: int, outcome: JobOutcome) -> None:
-        self._advance_area()
+        if job_id in self._ahead:
+            if outcome.status is JobStatus.CANCELLED:
+                self._returned(self._ahead.pop(job_id))
+                return
+            self._began(job_id)  # and could not go on
         running = self._running.pop(job_id)
-        self._free_slots.append(running.slot)
-        pool = running.node.task.settings.pool
-        if pool is not None:
-            self._pools[pool] -= 1
+        self._slots.leave(running.stay)
+        self._leave_pool(running)
         self._judge.files_may_have_changed()
         if running.node.task.teardown:
             self._teardown.owe(running.node.task, outcome.worker)
@@ -405,6 +397,17 @@ class Run:
             self._ended.append((running, outcome))  # the free slot comes first, then hashing and storing
         else:
             self._succeeded(running, outcome)
+
+    def _returned(self, running: _Running) -> None:
+        """Take back a task that was given to an executor and did not begin."""
+        self._leave_pool(running)
+        self._recorder.not_begun(running.node.task)
+        running.node.state = NodeState.QUEUED
+
+    def _leave_pool(self, running: _Running) -> None:
+        pool = running.node.task.settings.pool
+        if pool is not None:
+            self._pools[pool] -= 1
 
     def _succeeded(self, running: _Running, outcome: JobOutcome) -> None:
         node, task = running.node, running.node.task
@@ -488,16 +491,16 @@ class Run:
         self, running: _Running, outcome: JobOutcome, decision: Decision, *reasons: Reason
     ) -> Execution:
         execution = self._execution(running.node, decision, *reasons)
-        elapsed_ns = max(1, time.monotonic_ns() - running.started_ns)
-        execution.started_ns = running.started_ns - self._started_ns
-        execution.queue_ns = running.started_ns - running.node.ready_ns
+        stay = running.stay
+        execution.started_ns = stay.started_ns - self._started_ns
+        execution.queue_ns = stay.started_ns - running.node.ready_ns
         execution.cost = outcome.cost
         execution.exit_code = outcome.exit_code
         execution.signal = outcome.signal
         execution.worker = outcome.worker or None
-        execution.slot = running.slot
-        execution.beside = max(0.0, (self._area_ns - running.area_ns) / elapsed_ns - 1.0)
-        execution.load = running.load
+        execution.slot = stay.slot
+        execution.beside = self._slots.beside(stay)
+        execution.load = stay.load
         key = running.judgement.key
         execution.key = None if key is None else key.rpartition(":")[2][:_KEY_DIGITS]
         target_s = running.node.task.settings.sla
@@ -505,11 +508,6 @@ class Run:
         if execution.sla_s is not None and decision is not Decision.CANCELLED:
             self.totals.targeted.append(execution)
         return execution
-
-    def _advance_area(self) -> None:
-        now = time.monotonic_ns()
-        self._area_ns += (now - self._area_at_ns) * len(self._running)
-        self._area_at_ns = now
 
     def _finish(self, node: Node, execution: Execution) -> None:
         decision = execution.decision
@@ -564,15 +562,19 @@ class Run:
     def _stop(self) -> None:
         """Start nothing more, and end what runs: what it makes would not be used."""
         self._stopping = True
-        for job_id, running in list(self._running.items()):
-            running.executor.cancel(job_id)
+        self._cancel_all()
+
+    def _cancel_all(self) -> None:
+        """End all jobs, first those that have not begun: they would begin when others end."""
+        for jobs in (self._ahead, self._running):
+            for job_id, running in list(jobs.items()):
+                running.executor.cancel(job_id)
 
     def _end_running(self) -> None:
         self._stopping = True
-        if self._running:
-            for job_id, running in list(self._running.items()):
-                running.executor.cancel(job_id)
-            self._loop.run_until(lambda: not self._running)
+        if self._running or self._ahead:
+            self._cancel_all()
+            self._loop.run_until(lambda: not (self._running or self._ahead))
         while self._settle_one():
             pass
 
@@ -586,10 +588,3 @@ class Run:
 
 def _checking(task: Task, message: str) -> str:
     return f"ERROR: Task '{task.name}' checking dependencies: {message}"
-
-
-def _load(cores: float) -> float | None:
-    try:
-        return os.getloadavg()[0] / cores
-    except OSError:
-        return None

@@ -209,12 +209,17 @@ class Scheduler:
             key = (-node.task.settings.priority, node.rank)
         heapq.heappush(self._queues.setdefault(node.task.settings.pool, []), (key, node))
 
-    def next_to_start(self, has_room: Callable[[str | None], bool]) -> Node | None:
-        """Return the first queued node of those whose pool has room, or None."""
+    def next_to_start(
+        self, has_room: Callable[[str | None], bool], suits: Callable[[Node], bool] | None = None
+    ) -> Node | None:
+        """Return the first queued node of those whose pool has room, or None, also where it does not suit."""
         open_queues = [queue for pool, queue in self._queues.items() if queue and has_room(pool)]
         if not open_queues:
             return None
-        _key, node = heapq.heappop(min(open_queues, key=lambda queue: queue[0][0]))
+        first = min(open_queues, key=lambda queue: queue[0][0])
+        if suits is not None and not suits(first[0][1]):
+            return None
+        _key, node = heapq.heappop(first)
         node.state = NodeState.RUNNING
         return node
 

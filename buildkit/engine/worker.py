@@ -1,7 +1,8 @@
 """The inside of a forked worker: take a job, run it, answer; until the parent closes the line.
 
 Runs in the child only, and never returns into the parent's code: no event loop, no atexit handlers, no
-database connections are touched. Messages are pickles with a length before them.
+database connections are touched. The next job may be in the line before the answer to this one is: it is
+begun at once, unless this one has failed.
 """
 
 from __future__ import annotations
@@ -10,44 +11,37 @@ import gc
 import io
 import os
 import pickle
-import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import BinaryIO, NoReturn, TextIO, cast
 
-from buildkit.core.execution import Cost
 from buildkit.engine.job import JobStatus, RunnerReply
 from buildkit.engine.perform import Meter, Run, perform
 from buildkit.engine.procfs import JOB_VARIABLE
+from buildkit.engine.wire import Flag, Request, answer_of, decode, flags_of, framed, receive, send
 
-LENGTH = struct.Struct("<Q")
-
-Request = tuple[str, object]  # mark, payload
-Answer = tuple[RunnerReply, Cost, int]  # the reply, what it took, when it began on the monotonic clock
-
-
-def encode(message: object) -> bytes:
-    """Return the bytes of a message; raises whatever pickling it raises."""
-    data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    return LENGTH.pack(len(data)) + data
+# Plain numbers: an operation on members of an enum takes a microsecond.
+_LANE, _AFTER_SUCCESS = Flag.LANE.value, Flag.AFTER_SUCCESS.value
+_NOT_BEGUN = framed(b"", Flag.NOT_BEGUN.value)
 
 
-def serve(line: int, run: Run, after_fork: Callable[[], None]) -> NoReturn:
-    """Answer requests that come over the socket `line` until it is closed, then end the process."""
+def serve(
+    line: int, outputs: Sequence[tuple[int, int]], run: Run, after_fork: Callable[[], None]
+) -> NoReturn:
+    """Answer requests that come over the socket `line` until it is closed, then end the process.
+
+    `outputs` are, for each lane, where a job's stdout and stderr lead.
+    """
     code = 70  # EX_SOFTWARE: the parent reports it with the job that was running
     try:
         gc.freeze()  # collections must not touch, and thereby copy, the pages shared with the parent
         after_fork()
-        streams = _Streams()
-        while True:
-            data = _receive(line)
-            if data is None:
-                break
-            streams.begin()
-            answer = _answer(run, data, streams)
-            streams.end()
-            _send(line, answer)
+        streams = _Streams(outputs)
+        succeeded = True
+        while (data := receive(line)) is not None:
+            succeeded, answer = _serve_one(run, data, streams, succeeded)
+            send(line, answer)
         code = 0
     except BrokenPipeError:
         code = 0  # the parent is gone
@@ -55,11 +49,16 @@ def serve(line: int, run: Run, after_fork: Callable[[], None]) -> NoReturn:
         os._exit(code)
 
 
-def _answer(run: Run, data: bytes, streams: _Streams) -> bytes:
+def _serve_one(run: Run, data: bytes, streams: _Streams, succeeded: bool) -> tuple[bool, bytes]:
+    """Return whether the job succeeded, and the answer; `succeeded` says it of the one before."""
+    flags = flags_of(data)
+    if flags & _AFTER_SUCCESS and not succeeded:
+        return succeeded, _NOT_BEGUN
+    streams.begin(flags & _LANE)
     home = os.getcwd()
     meter = Meter()
     try:
-        mark, payload = pickle.loads(data)  # noqa: S301 - from our own parent, over a private socket
+        mark, payload = cast(Request, decode(data))
     except Exception as error:
         reply = RunnerReply(JobStatus.ERROR, f"the job cannot be read by its worker: {error!r}")
     else:
@@ -68,12 +67,14 @@ def _answer(run: Run, data: bytes, streams: _Streams) -> bytes:
     cost = meter.cost()
     with suppress(OSError):  # the action may have removed it
         os.chdir(home)  # an action's `chdir` must not move the next job
-    answer: Answer = (reply, cost, meter.started_ns)
     try:
-        return encode(answer)
+        answer = answer_of(reply, cost, meter.started_ns)
     except Exception as error:
         message = f"Python action returned {_culprit(reply)}, which cannot leave its worker process ({error})"
-        return encode((RunnerReply(JobStatus.ERROR, message), cost, meter.started_ns))
+        reply = RunnerReply(JobStatus.ERROR, message)
+        answer = answer_of(reply, cost, meter.started_ns)
+    streams.end()
+    return reply.status is JobStatus.OK, answer
 
 
 def _culprit(reply: RunnerReply) -> str:
@@ -91,13 +92,16 @@ def _culprit(reply: RunnerReply) -> str:
 class _Streams:
     """stdout and stderr of the worker: text on top of the pipes that are descriptors 1 and 2."""
 
-    def __init__(self) -> None:
+    def __init__(self, outputs: Sequence[tuple[int, int]]) -> None:
+        self._outputs = outputs
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - for the life of the worker
         self.out = _text(1)
         self.err = _text(2)
 
-    def begin(self) -> None:
+    def begin(self, lane: int) -> None:
         """Put the streams in place; an earlier job may have replaced or closed them."""
+        for number, fd in enumerate(self._outputs[lane], start=1):
+            os.dup2(fd, number)
         if self.out.closed:
             self.out = _text(1)
         if self.err.closed:
@@ -116,29 +120,3 @@ def _text(fd: int) -> TextIO:
     # Unbuffered, as with `python -u`: what the job prints and what its children write stays in order.
     raw = cast(BinaryIO, io.FileIO(fd, "w", closefd=False))
     return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
-
-
-def _receive(line: int) -> bytes | None:
-    head = _read_exactly(line, LENGTH.size)
-    return None if head is None else _read_exactly(line, LENGTH.unpack(head)[0])
-
-
-def _read_exactly(fd: int, size: int) -> bytes | None:
-    """Return `size` bytes; None when the other side is gone."""
-    parts = []
-    while size:
-        try:
-            part = os.read(fd, min(size, 1024 * 1024))
-        except ConnectionResetError:
-            return None
-        if not part:
-            return None
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
-
-
-def _send(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

@@ -1,16 +1,18 @@
 """Python jobs in forked worker processes, which hold everything that this process has loaded.
 
 A worker serves many jobs, one at a time; its descriptors 1 and 2 are pipes to us, so that whatever a job
-starts writes to that job's log. This process must have no other running thread at the moment of a fork: a
-lock that another thread holds would stay locked in the child. `quiesce` is entered around each fork for that.
-What happens inside a worker: `worker.py`.
+starts writes to that job's log. A worker whose jobs are short is given the next one ahead of time, so that it
+need not wait for us in between. Such a job waits in the line, where it can be taken back: as long as that
+succeeds, it was not begun. Once the worker has taken it, the answer to the job before is in the line.
+
+This process must have no other running thread at the moment of a fork: a lock that another thread holds would
+stay locked in the child. `quiesce` is entered around each fork for that.
+What happens inside a worker: `worker.py`; how it is reached: `forked.py`.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -18,21 +20,39 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from resource import struct_rusage
+from typing import TYPE_CHECKING
 
 from buildkit.core.execution import Cost
 from buildkit.engine.capture import Capture
 from buildkit.engine.drain import READ_BYTES, Drains
-from buildkit.engine.job import Done, Job, JobOutcome, JobStatus, OutputSink, PythonJob, Stream
+from buildkit.engine.job import (
+    Began,
+    Done,
+    Job,
+    JobOutcome,
+    JobStatus,
+    OutputSink,
+    PythonJob,
+    RunnerReply,
+    Stream,
+)
 from buildkit.engine.log import TaskLog
 from buildkit.engine.loop import EventLoop, Timer
 from buildkit.engine.perform import Run, outcome_of
-from buildkit.engine.procfs import die_with_parent, process_clock
+from buildkit.engine.procfs import process_clock
 from buildkit.engine.tree import GRACE_S, Root, TreeEnder, new_mark, signal_name
-from buildkit.engine.worker import LENGTH, Answer, encode, serve
+from buildkit.engine.wire import PACKET_BYTES, Flag, decode_answer, flags_of, framed, pickled
+from buildkit.engine.worker import serve
+
+if TYPE_CHECKING:
+    from buildkit.engine.forked import Line, Output
 
 _ADOPT_AFTER_S = 0.02  # a run whose jobs are shorter than this need not adopt orphans
 _DRAIN_BYTES = 1024 * 1024  # read at the end of a job; more than a pipe holds
+_QUICK_NS = 5_000_000  # a job that is given ahead waits about as long, and might run elsewhere meanwhile
 _STREAMS: tuple[Stream, Stream] = (1, 2)
+_LANE, _AFTER_SUCCESS = Flag.LANE.value, Flag.AFTER_SUCCESS.value
+_FAILED, _NOT_BEGUN = Flag.FAILED.value, Flag.NOT_BEGUN.value
 
 
 @dataclass(slots=True)
@@ -43,13 +63,14 @@ class _Task:
     job: PythonJob
     sink: OutputSink | None
     done: Done
-    request: bytes
+    body: bytes
     mark: str
     log: TaskLog
     captures: dict[int, Capture] = field(default_factory=dict)
     started: float = 0.0
     started_ns: int = 0
     timeout: Timer | None = None
+    began: Began | None = None  # who is told once it begins, where that is later than `start`
     ending: JobStatus | None = None
     left: list[int] | None = None  # once its tree was ended: what even SIGKILL did not end
 
@@ -59,14 +80,20 @@ class _Worker:
     """The parent's side of a worker process."""
 
     pid: int
-    line: int  # socket; requests go out, answers come in
-    outputs: dict[Stream, int]
-    inbox: bytearray = field(default_factory=bytearray)
-    outbox: bytes = b""
+    line: Line
+    outputs: dict[Output, int]
+    lane: int = 0  # which outputs the job writes to that runs now
     task: _Task | None = None
+    ahead: _Task | None = None  # what it begins next by itself
+    quick: bool = False  # its last job was a short one
     retired: bool = False  # takes no more jobs
     kept: bool = False  # retired or not, it lives on for jobs that name it
     dead: bool = False
+
+    @property
+    def free(self) -> bool:
+        """Whether it waits for work."""
+        return self.task is None and self.ahead is None and self.line.near >= 0
 
 
 class WorkerPool:
@@ -109,20 +136,61 @@ class WorkerPool:
         """Give the job to a worker, to a new one if all are busy and fewer than `width` live."""
         if not isinstance(job, PythonJob):
             raise TypeError(f"the worker pool runs Python jobs, not {type(job).__name__}")
-        mark = new_mark(job_id)
-        task = _Task(job_id, job, sink, done, b"", mark, self._new_log())
-        self._tasks[job_id] = task
-        try:
-            task.request = encode((mark, job.payload))
-        except Exception as error:
-            message = f"Python action cannot be sent to a worker process: {error}"
-            self._loop.call_soon(partial(self._finish, task, JobOutcome(JobStatus.ERROR, message)))
+        task = self._accept(job_id, job, sink, done)
+        if task is None:
             return
         if job.worker:
             self._give_to(job.worker, task)
             return
         self._waiting.append(task)
         self._feed()
+
+    def room_ahead(self) -> bool:
+        """Whether a worker would take a job now that it begins once it has done with another one."""
+        return not self._waiting and any(_takes_ahead(worker) for worker in self._workers)
+
+    def start_ahead(
+        self, job_id: int, job: PythonJob, sink: OutputSink | None, done: Done, began: Began
+    ) -> None:
+        """Give the job to a worker that is busy with a short one; `began` is called when it begins.
+
+        It does not begin if the other one fails: then it waits for the next worker that is free. One that
+        is cancelled before it began is never told to have begun.
+        """
+        task = self._accept(job_id, job, sink, done)
+        if task is None:
+            return
+        task.began = began
+        worker = next((worker for worker in self._workers if _takes_ahead(worker)), None)
+        flags = _AFTER_SUCCESS | (_LANE if worker is not None and not worker.lane else 0)
+        request = framed(task.body, flags)
+        if worker is not None and len(request) <= PACKET_BYTES:
+            with suppress(OSError):  # the worker has died: somebody else has to do it
+                if worker.line.send(request):
+                    worker.ahead = task
+                    return
+                worker.line.outbox = b""
+        self._waiting.append(task)
+        self._feed()
+
+    def spread(self) -> None:
+        """Let workers that have nothing to do begin what waits behind other jobs."""
+        for worker in self._workers:
+            if worker.ahead is not None and (self._idle or self._may_fork()):
+                self._take_back(worker)
+        self._feed()
+
+    def _accept(self, job_id: int, job: PythonJob, sink: OutputSink | None, done: Done) -> _Task | None:
+        mark = new_mark(job_id)
+        task = _Task(job_id, job, sink, done, b"", mark, self._new_log())
+        self._tasks[job_id] = task
+        try:
+            task.body = pickled((mark, job.payload))
+        except Exception as error:
+            message = f"Python action cannot be sent to a worker process: {error}"
+            self._loop.call_soon(partial(self._finish, task, JobOutcome(JobStatus.ERROR, message)))
+            return None
+        return task
 
     def cancel(self, job_id: int) -> None:
         """End the job with its worker and all that descends from it."""
@@ -143,12 +211,15 @@ class WorkerPool:
         """End everything that runs and wait until no worker is left."""
         self._closed = True
         self._grace_s = grace_s
+        for worker in self._workers:
+            if worker.ahead is not None:
+                self._end(worker.ahead, JobStatus.CANCELLED)
         for task in list(self._tasks.values()):
             self._end(task, JobStatus.CANCELLED)
         self._loop.run_until(lambda: not self._tasks)
         for worker in list(self._workers):
             worker.kept = False
-            if worker.retired and worker.task is None:
+            if worker.retired and worker.free:
                 self._hang_up(worker)
         self.retire_all()
         if not self._loop.run_until(lambda: not self._workers, timeout_s=grace_s):
@@ -165,7 +236,7 @@ class WorkerPool:
         while self._waiting and not self._closed:
             worker = self._idle.pop() if self._idle else None
             if worker is None:
-                if sum(not worker.retired for worker in self._workers) >= self._width:
+                if not self._may_fork():
                     return
                 try:
                     worker = self._fork()
@@ -176,9 +247,12 @@ class WorkerPool:
                     continue
             self._give(worker, self._waiting.popleft())
 
+    def _may_fork(self) -> bool:
+        return sum(not worker.retired for worker in self._workers) < self._width
+
     def _named(self, name: str) -> _Worker | None:
         for worker in self._workers:
-            if name == f"worker:{worker.pid}" and worker.task is None and worker.line >= 0:
+            if name == f"worker:{worker.pid}" and worker.free:
                 return worker
         return None
 
@@ -193,6 +267,22 @@ class WorkerPool:
         self._give(worker, task)
 
     def _give(self, worker: _Worker, task: _Task) -> None:
+        try:
+            sent = worker.line.send(framed(task.body, _LANE if worker.lane else 0))
+        except OSError:  # the worker died idle, and we were not told yet: the job never reached it
+            self._retire(worker)
+            if task.job.worker:
+                outcome = JobOutcome(JobStatus.LOST, f"the process {task.job.worker} is gone")
+                self._loop.call_soon(partial(self._finish, task, outcome))
+            else:
+                self._waiting.appendleft(task)
+            return
+        self._begin(worker, task)
+        if not sent:
+            self._loop.watch_writes(worker.line.near, partial(self._write_more, worker))
+
+    def _begin(self, worker: _Worker, task: _Task) -> None:
+        """Take note that a job is the next that its worker does."""
         worker.task = task
         worker.kept |= task.job.keeps_worker
         task.started = process_clock()
@@ -201,95 +291,33 @@ class WorkerPool:
             task.timeout = self._loop.call_later(
                 task.job.timeout_s, partial(self._end, task, JobStatus.TIMED_OUT)
             )
-        try:
-            sent = os.write(worker.line, task.request)
-        except BlockingIOError:
-            sent = 0
-        except OSError:  # the worker died idle, and we were not told yet: the job never reached it
-            worker.task = None
-            self._retire(worker)
-            if task.timeout is not None:
-                task.timeout.cancel()
-            if task.job.worker:
-                outcome = JobOutcome(JobStatus.LOST, f"the process {task.job.worker} is gone")
-                self._loop.call_soon(partial(self._finish, task, outcome))
-            else:
-                self._waiting.appendleft(task)
-            return
-        if sent < len(task.request):
-            worker.outbox = task.request[sent:]
-            self._loop.watch_writes(worker.line, partial(self._write_more, worker))
-        task.request = b""
+        began, task.began = task.began, None
+        if began is not None:
+            began(task.job_id)
 
     def _write_more(self, worker: _Worker) -> None:
-        try:
-            sent = os.write(worker.line, worker.outbox)
-        except BlockingIOError:
-            return
-        except OSError:
-            sent = len(worker.outbox)  # the worker died: its exit tells the rest
-        worker.outbox = worker.outbox[sent:]
-        if not worker.outbox:
-            self._loop.unwatch_writes(worker.line)
+        if worker.line.send_more():
+            self._loop.unwatch_writes(worker.line.near)
 
     def _fork(self) -> _Worker:
         """Return a new worker; OSError when the system has no room for it."""
-        import socket  # only runs with Python actions need it
+        from buildkit.engine.forked import fork_worker  # only runs with Python actions need it
 
-        ours: list[int] = []
-        theirs: list[int] = []
-        try:
-            near, far = socket.socketpair()
-            ours.append(near.detach())
-            theirs.append(far.detach())
-            for _ in _STREAMS:
-                reader, writer = os.pipe()
-                ours.append(reader)
-                theirs.append(writer)
-            for stream in (sys.stdout, sys.stderr):
-                with suppress(OSError, ValueError, AttributeError):
-                    stream.flush()  # else both processes would write what is buffered
-            parent = os.getpid()
-            with self._quiesce():
-                pid = os.fork()
-                if not pid:
-                    die_with_parent(parent)
-                    self._become_worker(theirs, ours)
-        except OSError:
-            for fd in ours:
-                os.close(fd)
-            raise
-        finally:
-            for fd in theirs:
-                os.close(fd)
-        with suppress(OSError):  # the child does the same; who comes first does not matter
-            os.setpgid(pid, pid)
-        for fd in ours:
-            os.set_blocking(fd, False)
-        worker = _Worker(pid, ours[0], {1: ours[1], 2: ours[2]})
-        self._loop.watch_reads(worker.line, partial(self._receive, worker))
-        for stream_number, fd in worker.outputs.items():
-            self._loop.watch_reads(fd, partial(self._read, worker, stream_number))
+        pid, line, outputs = fork_worker(
+            [worker.line for worker in self._workers],
+            self._quiesce,
+            lambda line, pairs: serve(line, pairs, self._run, self._after_fork),
+            self._loop,
+        )
+        worker = _Worker(pid, line, outputs)
+        self._loop.watch_reads(line.near, partial(self._receive, worker))
+        for output, fd in outputs.items():
+            self._loop.watch_reads(fd, partial(self._read, worker, output))
         self._loop.watch_child(pid, partial(self._on_exit, worker))
         if not self._workers:
             self._loop.call_later(_ADOPT_AFTER_S, self._adopt)
         self._workers.append(worker)
         return worker
-
-    def _become_worker(self, theirs: list[int], ours: list[int]) -> None:
-        """Turn the forked child into a worker; never returns."""
-        try:
-            os.setpgid(0, 0)
-            self._loop.abandon_in_child()
-            for fd in ours:
-                os.close(fd)
-            null = os.open(os.devnull, os.O_RDONLY)
-            for number, fd in enumerate((null, theirs[1], theirs[2])):
-                os.dup2(fd, number)
-                os.close(fd)
-            serve(theirs[0], self._run, self._after_fork)
-        finally:
-            os._exit(70)
 
     def _adopt(self) -> None:
         if self._tasks and not self._closed:
@@ -297,23 +325,28 @@ class WorkerPool:
 
     # -- what comes back
 
-    def _read(self, worker: _Worker, stream: Stream) -> bool:
+    def _read(self, worker: _Worker, output: Output) -> bool:
         """Read once from a worker's output; return whether there may be more."""
-        fd = worker.outputs[stream]
+        fd = worker.outputs.get(output)
+        if fd is None:
+            return False
         try:
             data = os.read(fd, READ_BYTES)
         except BlockingIOError:
             return False
-        if not data:  # the job closed it: this worker cannot serve another one
+        if not data:  # a job closed it: this worker cannot serve another one
             self._loop.unwatch(fd)
             os.close(fd)
-            del worker.outputs[stream]
-            if worker.task is None:
+            del worker.outputs[output]
+            if worker.free:
                 self._retire(worker)
             worker.retired = True
             return False
+        lane, stream = output
+        if lane != worker.lane and worker.ahead is not None:
+            self._receive(worker)  # the job that was given ahead writes: the one before has been answered
         task = worker.task
-        if task is not None:
+        if task is not None and lane == worker.lane:
             task.log.write(stream, data)
             if stream not in task.captures:
                 task.captures[stream] = Capture()
@@ -326,53 +359,80 @@ class WorkerPool:
         """Read what the job wrote before it answered or died."""
         for stream in _STREAMS:
             for _ in range(_DRAIN_BYTES // READ_BYTES):
-                if stream not in worker.outputs or not self._read(worker, stream):
+                if not self._read(worker, (worker.lane, stream)):
                     break
 
-    def _receive(self, worker: _Worker) -> None:
-        try:
-            data = os.read(worker.line, READ_BYTES)
-        except BlockingIOError:
-            return
-        except ConnectionResetError:
-            data = b""
-        if not data:
-            self._hang_up(worker)  # its exit follows
-            return
-        inbox = worker.inbox
-        inbox += data
-        if len(inbox) < LENGTH.size or len(inbox) < LENGTH.size + LENGTH.unpack_from(inbox)[0]:
-            return
-        message = bytes(memoryview(inbox)[LENGTH.size :])
-        inbox.clear()
+    def _receive(self, worker: _Worker) -> bool:
+        """Take an answer if there is one; return whether there may be another one."""
+        message = worker.line.receive()
+        if message is None:
+            return False
+        if flags_of(message) & _NOT_BEGUN:
+            self._given_back(worker)
+            return False
         task = worker.task
         if task is None or task.ending is not None:
-            return  # it answered while we were ending it: too late
+            return False  # it answered while we were ending it: too late
         self._drain(worker)
-        worker.task = None
         try:
-            answer: Answer = pickle.loads(message)  # noqa: S301 - from our own worker, over a private socket
+            outcome = _outcome(task, *decode_answer(message))
         except Exception as error:
             outcome = JobOutcome(JobStatus.ERROR, f"the result of a Python action cannot be read: {error!r}")
-        else:
-            outcome = _outcome(task, answer)
         outcome.worker = f"worker:{worker.pid}"
+        worker.quick = outcome.cost.wall_ns < _QUICK_NS
+        worker.task = None
+        if flags_of(message) & _FAILED and worker.ahead is not None:
+            self._take_back(worker)  # else the worker has it, and says that it did not begin it
+        self._finish(task, outcome)
+        following = worker.ahead
+        if following is None:
+            self._is_free(worker)
+        elif not flags_of(message) & _FAILED:
+            worker.ahead = None
+            worker.lane = 1 - worker.lane
+            self._begin(worker, following)
+            return True
+        return False
+
+    def _is_free(self, worker: _Worker) -> None:
         if worker.retired:
             worker.retired = False
             self._retire(worker)
-        else:
+        elif worker.free and worker not in self._idle:
             self._idle.append(worker)
         self._feed()
-        self._finish(task, outcome)
+
+    def _given_back(self, worker: _Worker) -> None:
+        """Let a job wait again that its worker did not begin, because the one before it failed."""
+        task, worker.ahead = worker.ahead, None
+        if task is not None:
+            self._wait_again(task)
+        self._is_free(worker)
+
+    def _take_back(self, worker: _Worker) -> bool:
+        """Let a job that was given ahead wait again; False: its worker has it already."""
+        task = worker.ahead
+        if task is None or not worker.line.take_back():
+            return False
+        worker.ahead = None
+        self._wait_again(task)
+        return True
+
+    def _wait_again(self, task: _Task) -> None:
+        if task.timeout is not None:
+            task.timeout.cancel()
+        if task.ending is not None:
+            self._loop.call_soon(partial(self._finish_ended, task))
+        else:
+            self._waiting.appendleft(task)
 
     def _on_exit(self, worker: _Worker, status: int | None, _usage: struct_rusage | None) -> None:
         """Clean up after a worker's end, and say what became of its job."""
-        while worker.line >= 0 and worker.task is not None and worker.task.ending is None:
-            before = len(worker.inbox)
-            self._receive(worker)  # it may have answered with its last breath
-            if worker.line >= 0 and len(worker.inbox) <= before:
-                break
+        worker.retired = True
+        while (worker.task is None or worker.task.ending is None) and self._receive(worker):
+            pass  # it may have answered with its last breath
         self._drain(worker)
+        left = worker.line.take_back_all()
         worker.dead = True
         self._hang_up(worker)
         for fd in worker.outputs.values():
@@ -382,6 +442,13 @@ class WorkerPool:
         self._workers.remove(worker)
         if worker in self._idle:
             self._idle.remove(worker)
+        ahead, task = worker.ahead, worker.task
+        if ahead is not None:  # it waited here, and did not begin
+            worker.ahead = None
+            self._wait_again(ahead)
+        if task is not None and task.ending is None and not task.job.worker and left > (ahead is not None):
+            worker.task = None  # nor did this one
+            self._wait_again(task)
         task = worker.task
         if task is not None and task.ending is None:
             outcome = JobOutcome(JobStatus.LOST, _describe_death(status), worker=f"worker:{worker.pid}")
@@ -398,31 +465,48 @@ class WorkerPool:
             worker.retired = True
             if worker in self._idle:
                 self._idle.remove(worker)
-            if worker.task is None and not worker.kept:
+            if worker.free and not worker.kept:
                 self._hang_up(worker)
 
     def _hang_up(self, worker: _Worker) -> None:
         """Close the line; a worker that waits for work ends then."""
-        if worker.line >= 0:
-            self._loop.unwatch(worker.line)
-            os.close(worker.line)
-            worker.line = -1
+        if worker.line.near >= 0:
+            self._loop.unwatch(worker.line.near)
+            worker.line.close()
 
     # -- ending
 
     def _end(self, task: _Task, why: JobStatus) -> None:
         if task.ending is not None or task.job_id not in self._tasks:
             return
+        worker = self._holder(task)
+        if worker is not None and worker.ahead is not None and not self._take_back(worker):
+            if worker.ahead is task:
+                task.ending = why  # given back, it is not to begin elsewhere
+            while self._receive(worker):  # it has taken the next one, so it has answered the one before
+                pass
+            if task.job_id not in self._tasks:
+                return
         task.ending = why
-        worker = next((worker for worker in self._workers if worker.task is task), None)
+        worker = self._holder(task)
         if worker is None:  # it waits
             with suppress(ValueError):
                 self._waiting.remove(task)
             self._loop.call_soon(partial(self._finish_ended, task))
             return
+        if worker.ahead is task:
+            return  # the one before it failed: it was not begun, and is on its way back
         worker.retired = True
         root = Root(pid=worker.pid, started=task.started, mark=task.mark, alone=self._closed)
         self._ender.end(root, self._grace_s, partial(self._on_gone, task, worker))
+        self._feed()
+
+    def _holder(self, task: _Task) -> _Worker | None:
+        """Return the worker that a job was given to."""
+        for worker in self._workers:
+            if worker.task is task or worker.ahead is task:
+                return worker
+        return None
 
     def _on_gone(self, task: _Task, worker: _Worker, left: list[int]) -> None:
         task.left = left
@@ -458,8 +542,19 @@ def _texts(task: _Task, stream: int) -> list[str | None]:
     return [capture.text() if capture is not None else ""]
 
 
-def _outcome(task: _Task, answer: Answer) -> JobOutcome:
-    reply, cost, started_ns = answer
+def _takes_ahead(worker: _Worker) -> bool:
+    """Whether a worker can be given a job that it begins when it has done with the one that it has."""
+    return (
+        worker.quick
+        and worker.task is not None
+        and worker.ahead is None
+        and worker.task.ending is None
+        and not worker.retired
+        and worker.line.takes_ahead
+    )
+
+
+def _outcome(task: _Task, reply: RunnerReply, cost: Cost, started_ns: int) -> JobOutcome:
     return outcome_of(
         reply,
         cost,

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from buildkit.core.plan import Task
 from buildkit.engine.host import CheckAnswer, Extension
-from buildkit.engine.job import Executor, JobOutcome
+from buildkit.engine.job import Executor, JobOutcome, Pipeline
 from buildkit.engine.loop import EventLoop
 from buildkit.engine.threads import InlineExecutor
 from buildkit.engine.values import values_of_checks
@@ -69,6 +69,7 @@ class CommandsOnly:
         self.host = CommandsHost()
         self.python: Executor = InlineExecutor(loop, _refuse)
         self.inline: Executor = self.python
+        self.pipeline: Pipeline | None = None
 
     def close(self) -> None:
         """Let go of nothing."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from doit.control import TaskControl
 from doit.task import Stream
 
-from buildkit.engine.job import Executor
+from buildkit.engine.job import Executor, Pipeline
 from buildkit.engine.log import TaskLog
 from buildkit.engine.loop import EventLoop
 from buildkit.frontend.dependency import BuildkitDependency
@@ -44,6 +44,7 @@ class DoitHosting:
         self._new_log = new_log
         self.inline: Executor = InlineExecutor(loop, self._runner.run, new_log=new_log)
         self._retire: Callable[[], None] | None = None
+        self.pipeline: Pipeline | None = None
         self.python = self._python_executor(loop, after_fork, parallel, width)
         self.host = DoitHost(
             control,
@@ -73,6 +74,7 @@ class DoitHosting:
             grace_s=self._grace_s,
         )
         self._retire = pool.retire_all
+        self.pipeline = pool
         return pool
 
     def _retire_workers(self) -> None:

@@ -21,13 +21,14 @@ from buildkit.core.execution import Decision, Execution
 from buildkit.core.plan import Plan, Task, TaskKind
 from buildkit.engine.events import Aborted, EventSink
 from buildkit.engine.host import Host
-from buildkit.engine.job import Executor, JobOutcome
+from buildkit.engine.job import Executor, JobOutcome, Pipeline
 from buildkit.engine.judge import Judge
 from buildkit.engine.loop import EventLoop
 from buildkit.engine.machine import Machine
+from buildkit.engine.parts import Executors, RunOptions, RunTotals
 from buildkit.engine.process import ProcessExecutor
 from buildkit.engine.recorder import Recorder
-from buildkit.engine.run import Executors, Run, RunOptions, RunTotals
+from buildkit.engine.run import Run
 from buildkit.engine.scheduler import Scheduler
 from buildkit.engine.spawner import Spawner
 from buildkit.frontend import git
@@ -84,6 +85,10 @@ class Hosting(Protocol):
     @property
     def inline(self) -> Executor:
         """Who runs those that need the terminal, in this process."""
+
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """`python`, where it takes jobs ahead of time."""
 
     def close(self) -> None:
         """Let go of all that; the run is over."""
@@ -234,7 +239,7 @@ class Session:
             recorder=recorder,
             values=workspace.values,
             host=self._hosting.host,
-            executors=Executors(commands, self._hosting.python, self._hosting.inline),
+            executors=Executors(commands, self._hosting.python, self._hosting.inline, self._hosting.pipeline),
             loop=self._loop,
             sink=sink,
             environ=workspace.environ,

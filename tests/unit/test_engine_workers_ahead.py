@@ -1,0 +1,249 @@
+"""Jobs that a worker is given ahead of time, while it is still busy with another one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import pytest
+from engine_rig import Rig, gate
+
+from buildkit.engine import workers
+from buildkit.engine.job import JobOutcome, JobStatus, PythonJob
+from buildkit.engine.workers import WorkerPool
+
+
+def call(payload, out, err):
+    """Stand in for the runner: the payload names a function of this module and its arguments."""
+    name, *arguments = payload
+    return globals()[name](*arguments)
+
+
+def job(*payload: object, timeout_s: float | None = None) -> PythonJob:
+    return PythonJob(payload, timeout_s)
+
+
+class AheadRig(Rig):
+    """Also starts jobs ahead, and notes when jobs begin and end."""
+
+    executor: WorkerPool
+
+    def __init__(self, width: int) -> None:
+        super().__init__(lambda loop: WorkerPool(loop, call, width))
+        self.events: list[tuple[str, int]] = []
+
+    def ahead(self, job: PythonJob) -> int:
+        while not self.executor.room_ahead():  # as soon as the worker has taken the one before
+            self.loop.run_once(0.001)
+        self._next += 1
+        self.executor.start_ahead(self._next, job, self, self._done, self._began)
+        return self._next
+
+    def follow(self, job: PythonJob) -> int:
+        """Start a job ahead where that is possible, else when all others are done."""
+        self.until(lambda: self.executor.room_ahead() or len(self.outcomes) == self._next)
+        return self.ahead(job) if self.executor.room_ahead() else self.start(job)
+
+    def _began(self, job_id: int) -> None:
+        self.events.append(("began", job_id))
+
+    def _done(self, job_id: int, outcome: JobOutcome) -> None:
+        super()._done(job_id, outcome)
+        self.events.append(("done", job_id))
+
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="sockets that keep packets apart are there on Linux only"
+)
+
+
+@pytest.fixture
+def rig(monkeypatch):
+    monkeypatch.setattr(workers, "_QUICK_NS", 60_000_000_000)  # on a busy machine nothing is quick
+    with AheadRig(1) as made:
+        made.run(job("whoami"))  # a worker has to have shown that its jobs are short
+        made.events.clear()
+        yield made
+
+
+def whoami() -> int:
+    return os.getpid()
+
+
+def wait_at(path: str) -> int:
+    with open(path, "rb", buffering=0) as file:
+        file.read(3)
+    return os.getpid()
+
+
+def fail_at(path: str) -> None:
+    wait_at(path)
+    raise LookupError
+
+
+def die_at(path: str) -> None:
+    wait_at(path)
+    os._exit(3)
+
+
+def say(text: str) -> None:
+    print(text)
+    os.system(f"echo {text} from a child")
+
+
+def test_a_job_given_ahead_begins_in_the_same_worker_when_the_other_one_has_ended(rig, tmp_path) -> None:
+    with gate(tmp_path) as (path, let_go):
+        first = rig.start(job("wait_at", path))
+        second = rig.ahead(job("whoami"))
+        assert not rig.executor.room_ahead()
+        let_go()
+        assert rig.wait(second).extra == rig.wait(first).extra
+    assert rig.events == [("done", first), ("began", second), ("done", second)]
+
+
+def test_workers_take_nothing_ahead_before_their_jobs_proved_short(tmp_path) -> None:
+    with AheadRig(1) as rig, gate(tmp_path) as (path, let_go):
+        rig.start(job("wait_at", path))
+        assert not rig.executor.room_ahead()
+        let_go()
+
+
+def test_output_goes_to_the_job_that_wrote_it_with_the_next_one_on_its_heels(rig) -> None:
+    numbers = [rig.start(job("say", "job0"))]
+    numbers += [rig.follow(job("say", f"job{number}")) for number in range(1, 40)]
+    for number, job_id in enumerate(numbers):
+        assert rig.wait(job_id).outs == [f"job{number}\njob{number} from a child\n"]
+        assert rig.live[job_id] == rig.outcomes[job_id].log.data(1)
+
+
+def test_a_job_behind_one_that_fails_waits_until_it_is_given_again(rig, tmp_path) -> None:
+    with gate(tmp_path) as (path, let_go):
+        first = rig.start(job("fail_at", path))
+        second = rig.ahead(job("whoami"))
+        let_go()
+        assert rig.wait(first).status is JobStatus.ERROR
+        assert rig.wait(second).status is JobStatus.OK
+    assert rig.events == [("done", first), ("began", second), ("done", second)]
+
+
+def mark(path: str) -> None:
+    open(path, "w").close()
+
+
+def test_a_job_behind_one_that_fails_does_not_begin_if_it_is_cancelled_then(rig, tmp_path) -> None:
+    def stop(job_id: int, outcome: JobOutcome) -> None:
+        rig._done(job_id, outcome)
+        rig.executor.cancel(2 + 1)
+
+    with gate(tmp_path) as (path, let_go):
+        rig._next += 1
+        rig.executor.start(2, job("fail_at", path), rig, stop)
+        second = rig.ahead(job("mark", str(tmp_path / "made")))
+        assert second == 3
+        let_go()
+        assert rig.wait(second).status is JobStatus.CANCELLED
+    assert ("began", second) not in rig.events
+    assert rig.run(job("whoami")).status is JobStatus.OK
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_job_that_is_cancelled_while_it_waits_behind_another_never_begins(rig, tmp_path) -> None:
+    with gate(tmp_path) as (path, let_go):
+        first = rig.start(job("wait_at", path))
+        second = rig.ahead(job("mark", str(tmp_path / "made")))
+        rig.executor.cancel(second)
+        assert rig.wait(second).status is JobStatus.CANCELLED
+        let_go()
+        assert rig.wait(first).status is JobStatus.OK
+    assert rig.run(job("whoami")).status is JobStatus.OK
+    assert ("began", second) not in rig.events
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_job_runs_elsewhere_if_the_one_before_it_ends_its_worker(rig, tmp_path) -> None:
+    with gate(tmp_path) as (path, let_go):
+        first = rig.start(job("die_at", path))
+        second = rig.ahead(job("whoami"))
+        let_go()
+        assert rig.wait(first).status is JobStatus.LOST
+        assert rig.wait(second).status is JobStatus.OK
+    assert rig.outcomes[second].worker != rig.outcomes[first].worker
+    assert rig.events == [("done", first), ("began", second), ("done", second)]
+
+
+def test_a_job_that_ends_its_worker_is_the_one_that_is_lost(rig, tmp_path) -> None:
+    with gate(tmp_path) as (path, let_go):
+        first = rig.start(job("wait_at", path))
+        second = rig.ahead(job("die_at", path))
+        let_go()
+        let_go()
+        assert rig.wait(second).status is JobStatus.LOST
+        assert rig.wait(first).status is JobStatus.OK
+
+
+def test_a_job_runs_elsewhere_if_the_one_before_it_takes_too_long(rig, tmp_path) -> None:
+    with gate(tmp_path) as (path, _let_go):
+        first = rig.start(job("wait_at", path, timeout_s=0.05))
+        second = rig.ahead(job("whoami"))
+        assert rig.wait(first).status is JobStatus.TIMED_OUT
+        assert rig.wait(second).status is JobStatus.OK
+
+
+def test_the_time_of_a_job_does_not_run_while_it_waits_behind_another(rig, tmp_path) -> None:
+    with gate(tmp_path) as (path, let_go):
+        rig.start(job("wait_at", path))
+        second = rig.ahead(job("whoami", timeout_s=0.01))
+        rig.loop.run_until(lambda: False, timeout_s=0.05)
+        let_go()
+        assert rig.wait(second).status is JobStatus.OK
+
+
+def test_a_job_that_waits_behind_another_goes_to_a_worker_that_is_free(tmp_path) -> None:
+    with AheadRig(2) as rig, gate(tmp_path) as (path, let_go):
+        rig.run(job("whoami"))
+        first = rig.start(job("wait_at", path))
+        second = rig.ahead(job("whoami"))
+        rig.executor.spread()
+        assert rig.wait(second).status is JobStatus.OK
+        assert first not in rig.outcomes
+        let_go()
+
+
+def test_a_large_job_waits_for_a_free_worker(rig, tmp_path) -> None:
+    with gate(tmp_path) as (path, let_go):
+        first = rig.start(job("wait_at", path))
+        second = rig.ahead(job("size_of", b"p" * 1_000_000))
+        let_go()
+        assert rig.wait(second).extra == 1_000_000
+    assert rig.events == [("done", first), ("began", second), ("done", second)]
+
+
+def size_of(data: bytes) -> int:
+    return len(data)
+
+
+def test_shutting_down_ends_jobs_that_wait_behind_others(tmp_path) -> None:
+    with gate(tmp_path) as (path, _let_go):
+        with AheadRig(1) as rig:
+            rig.run(job("whoami"))
+            first = rig.start(job("wait_at", path))
+            second = rig.ahead(job("whoami"))
+        assert rig.outcomes[first].status is rig.outcomes[second].status is JobStatus.CANCELLED
+        assert ("began", second) not in rig.events
+
+
+def test_a_worker_that_died_while_idle_costs_the_job_nothing_that_was_sent_to_it(rig) -> None:
+    pid = rig.run(job("whoami")).extra
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # dead, and the pool was not told yet
+    outcome = rig.run(job("whoami"))
+    assert outcome.status is JobStatus.OK
+    assert outcome.extra != pid
+
+
+def test_many_jobs_in_a_row_are_each_done_once(rig) -> None:
+    numbers = [rig.start(job("whoami"))]
+    numbers += [rig.follow(job("whoami")) for _ in range(300)]
+    rig.until(lambda: len(rig.outcomes) > 301)
+    assert rig.order[1:] == numbers
