@@ -79,18 +79,33 @@ class CodeFingerprinter:
         self._nodes: dict[tuple[str, int], tuple[Target, _Node]] = {}
         self._closures: dict[tuple[int | str, ...], _Closure] = {}
         self._sites: dict[str, str] = {}
+        # By the id of a function that is held here; thousands of tasks may share one.
+        self._definitions: dict[int, tuple[object, str, Reach]] = {}
+        self._without_arguments: dict[int, CodeFingerprint] = {}
 
     def fingerprint(
         self, function: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]
     ) -> CodeFingerprint:
         """Return the lines for `function(*args, **kwargs)`; never raises for odd objects."""
+        if args or kwargs:
+            return self._fingerprint(function, args, kwargs)
+        known = self._without_arguments.get(id(function))
+        if known is None:
+            known = self._fingerprint(function, args, kwargs)
+            if id(function) in self._definitions:
+                self._without_arguments[id(function)] = known
+        return known
+
+    def _fingerprint(
+        self, function: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]
+    ) -> CodeFingerprint:
         name = _callable_name(function)
         reaches: list[Reach] = []
         lines: list[CodeComponent] = []
         try:
-            text, reach = self._objects.encode_definition(function)
+            digest, reach = self._definition(function)
             reaches.append(reach)
-            lines.append(CodeComponent(name, digest_encoding(text)))
+            lines.append(CodeComponent(name, digest))
             unsound = None
         except UnstableValueError as error:
             unsound = f"'{name}' holds {error.what}, which has no stable digest"
@@ -108,6 +123,16 @@ class CodeFingerprinter:
         if closure.reads_variables:
             lines.append(self._command_line_variables())
         return CodeFingerprint(_merged(lines), unsound or closure.unsound, tuple(sorted(closure.environment)))
+
+    def _definition(self, function: Callable[..., object]) -> tuple[str, Reach]:
+        """Return the digest of a callable's own definition, and what it reaches."""
+        known = self._definitions.get(id(function))
+        if known is None:
+            text, reach = self._objects.encode_definition(function)
+            known = (function, digest_encoding(text), reach)
+            if type(function) is FunctionType:
+                self._definitions[id(function)] = known
+        return known[1], known[2]
 
     def _closure(self, name: str, reaches: list[Reach]) -> _Closure:
         """Return all that is reached, by name, breadth first; remembered for equal starting points."""

@@ -251,7 +251,7 @@ class EventLoop:
             signum = self._signals.popleft()
             if self._on_signal is not None:
                 self._on_signal(signum)
-        if self._children and (self._child_exited or not happened):
+        if self._children and (self._child_exited or (not happened and timeout_s != 0)):
             self._scan_children()
         if self._timers:
             self._fire_timers()

@@ -83,8 +83,13 @@ def signal_name(signum: int) -> str:
 
 def new_mark(job_id: int) -> str:
     """Return the value of JOB_VARIABLE for a job: unique on this machine, and nested within our own."""
+    return f"{marks_prefix()}{job_id}"
+
+
+def marks_prefix() -> str:
+    """Return what the marks of all jobs of this process begin with."""
     outer = os.environ.get(JOB_VARIABLE)
-    own = f"{os.getpid()}.{job_id}"
+    own = f"{os.getpid()}."
     return f"{outer}/{own}" if outer else own
 
 

@@ -40,7 +40,7 @@ from buildkit.engine.log import TaskLog
 from buildkit.engine.loop import EventLoop, Timer
 from buildkit.engine.perform import Run, outcome_of
 from buildkit.engine.procfs import process_clock
-from buildkit.engine.tree import GRACE_S, Root, TreeEnder, new_mark, signal_name
+from buildkit.engine.tree import GRACE_S, Root, TreeEnder, marks_prefix, signal_name
 from buildkit.engine.wire import PACKET_BYTES, Flag, decode_answer, flags_of, framed, pickled
 from buildkit.engine.worker import serve
 
@@ -129,6 +129,8 @@ class WorkerPool:
         self._waiting: deque[_Task] = deque()
         self._tasks: dict[int, _Task] = {}
         self._closed = False
+        self._marks = marks_prefix()
+        self._taker: _Worker | None = None  # who said last that it takes a job ahead
 
     # -- the executor
 
@@ -147,12 +149,15 @@ class WorkerPool:
 
     def room_ahead(self) -> bool:
         """Whether a worker would take a job now that it begins once it has done with another one."""
-        return not self._waiting and any(_takes_ahead(worker) for worker in self._workers)
+        self._taker = None
+        if not self._waiting:
+            self._taker = next((worker for worker in self._workers if _takes_ahead(worker)), None)
+        return self._taker is not None
 
     def start_ahead(
         self, job_id: int, job: PythonJob, sink: OutputSink | None, done: Done, began: Began
     ) -> None:
-        """Give the job to a worker that is busy with a short one; `began` is called when it begins.
+        """Give the job to a worker that is busy with a short one, as `room_ahead` has just said there is.
 
         It does not begin if the other one fails: then it waits for the next worker that is free. One that
         is cancelled before it began is never told to have begun.
@@ -161,10 +166,10 @@ class WorkerPool:
         if task is None:
             return
         task.began = began
-        worker = next((worker for worker in self._workers if _takes_ahead(worker)), None)
+        worker, self._taker = self._taker, None
         flags = _AFTER_SUCCESS | (_LANE if worker is not None and not worker.lane else 0)
         request = framed(task.body, flags)
-        if worker is not None and len(request) <= PACKET_BYTES:
+        if worker is not None and worker.ahead is None and len(request) <= PACKET_BYTES:
             with suppress(OSError):  # the worker has died: somebody else has to do it
                 if worker.line.send(request):
                     worker.ahead = task
@@ -181,7 +186,7 @@ class WorkerPool:
         self._feed()
 
     def _accept(self, job_id: int, job: PythonJob, sink: OutputSink | None, done: Done) -> _Task | None:
-        mark = new_mark(job_id)
+        mark = f"{self._marks}{job_id}"
         task = _Task(job_id, job, sink, done, b"", mark, self._new_log())
         self._tasks[job_id] = task
         try:

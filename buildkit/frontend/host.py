@@ -171,11 +171,15 @@ class DoitHost:
     def payload(self, task: Task, getargs: Mapping[str, object], changed: Sequence[str]) -> object:
         """Return what the runner needs to execute the task in a worker."""
         doit_task = self.tasks[task.name]
-        doit_task.init_options()
-        doit_task.options.update(getargs)
+        if doit_task.params or doit_task.creator_params or doit_task.cfg_values:
+            doit_task.init_options()
+        elif doit_task.options is None:
+            doit_task.options = {}  # the same, without a parser for nothing
+        options: dict[str, Any] = doit_task.options
+        options.update(getargs)
         return Payload(
             task=task.name,
-            options=doit_task.options,
+            options=options,
             pos_arg_val=doit_task.pos_arg_val,
             changed=list(changed),
             file_dep=task.inputs,

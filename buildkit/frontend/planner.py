@@ -306,4 +306,4 @@ def _names_changed(function: Any) -> bool:
 
 def is_interactive(action: BaseAction) -> bool:
     """Whether an action needs the terminal for itself."""
-    return isinstance(action, _INTERACTIVE)
+    return type(action) is not PythonAction and isinstance(action, _INTERACTIVE)
