@@ -12,6 +12,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from buildkit.core.execution import Decision
+from buildkit.state import fresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,8 +62,8 @@ def _create_all(database: Database) -> None:
         if_not_exists=True,
     )
     database.create_table("meta", {"key": str, "value": str}, pk="key", if_not_exists=True)
-    database.execute("INSERT OR IGNORE INTO meta VALUES ('uid', ?)", [os.urandom(8).hex()])
     _create_history(database)
+    _fill(database.execute)
 
 
 def _create_history(database: Database) -> None:
@@ -86,8 +87,6 @@ def _create_history(database: Database) -> None:
     database.create_table("texts", {"id": int, "text": str}, pk="id", not_null={"text"}, if_not_exists=True)
     database.table("texts").create_index(["text"], unique=True, if_not_exists=True)
     database.create_table("decisions", {"id": int, "name": str}, pk="id", if_not_exists=True)
-    for decision, code in DECISION_CODES.items():
-        database.execute("INSERT OR IGNORE INTO decisions VALUES (?, ?)", [code, decision.value])
     database.create_table(
         "runs",
         {
@@ -185,6 +184,25 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (_create_all, _add_keys_tar
 VERSION = len(MIGRATIONS)
 
 
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    (count,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    return read_version(connection) == 0 and count == 0
+
+
+def _create_current(connection: sqlite3.Connection) -> None:
+    """Make all tables of a new database; within the caller's transaction."""
+    for statement in filter(None, map(str.strip, fresh.TABLES.split(";"))):
+        connection.execute(statement)
+    _fill(connection.execute)
+
+
+def _fill(execute: Callable[[str, list[object]], object]) -> None:
+    """Write the rows that a new database begins with."""
+    execute("INSERT OR IGNORE INTO meta VALUES ('uid', ?)", [os.urandom(8).hex()])
+    for decision, code in DECISION_CODES.items():
+        execute("INSERT OR IGNORE INTO decisions VALUES (?, ?)", [code, decision.value])
+
+
 def read_version(connection: sqlite3.Connection) -> int:
     """Return the schema version of an open database; 0 for an empty one."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -197,13 +215,16 @@ def migrate(connection: sqlite3.Connection) -> None:
     `connection` must be in autocommit mode and at an older version. Two processes may try at once: the
     second waits for the first and then finds nothing to do.
     """
-    import sqlite_utils  # 77 ms: only when the schema must change
-
     connection.execute("BEGIN IMMEDIATE")
     try:
-        database = sqlite_utils.Database(connection, recursive_triggers=False, execute_plugins=False)
-        for migration in MIGRATIONS[read_version(connection) :]:
-            migration(database)
+        if fresh.VERSION == VERSION and _is_empty(connection):
+            _create_current(connection)
+        else:
+            import sqlite_utils  # 77 ms: only when the schema must change
+
+            database = sqlite_utils.Database(connection, recursive_triggers=False, execute_plugins=False)
+            for migration in MIGRATIONS[read_version(connection) :]:
+                migration(database)
         connection.execute(f"PRAGMA user_version = {VERSION:d}")
         connection.execute("COMMIT")
     except BaseException:

@@ -11,7 +11,7 @@ import pytest
 
 from buildkit.core.errors import StateError
 from buildkit.core.execution import Decision
-from buildkit.state import schema
+from buildkit.state import fresh, schema
 from buildkit.state.database import (
     database_path,
     is_damage,
@@ -376,3 +376,38 @@ def test_a_name_that_is_no_text_is_damage(stored: object):
     with pytest.raises(sqlite3.DatabaseError) as error:
         _name(stored)  # type: ignore[arg-type]
     assert is_damage(error.value)
+
+
+def _shape(connection: sqlite3.Connection) -> dict[str, object]:
+    """Return tables with their columns and indexes, however the statements that made them are written."""
+    shape: dict[str, object] = {}
+    tables = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall()
+    for name, statement in tables:
+        columns = connection.execute(f"PRAGMA table_info({name})").fetchall()
+        indexes = {
+            index: (unique, origin, connection.execute(f"PRAGMA index_info({index})").fetchall())
+            for _number, index, unique, origin, _partial in connection.execute(f"PRAGMA index_list({name})")
+        }
+        shape[name] = (columns, indexes, "WITHOUT ROWID" in statement)
+    return shape
+
+
+def test_a_new_database_has_the_tables_that_all_migrations_together_make(tmp_path, monkeypatch) -> None:
+    made, migrated = (sqlite3.connect(":memory:", isolation_level=None) for _ in range(2))
+    schema.migrate(made)
+    monkeypatch.setattr(fresh, "VERSION", 0)
+    schema.migrate(migrated)
+    assert _shape(made) == _shape(migrated)
+    assert schema.read_version(made) == schema.read_version(migrated) == schema.VERSION
+    assert made.execute("SELECT * FROM decisions").fetchall() == (
+        migrated.execute("SELECT * FROM decisions").fetchall()
+    )
+
+
+def test_making_a_new_database_does_not_take_sqlite_utils() -> None:
+    program = (
+        "import sqlite3, sys; from buildkit.state import schema; "
+        "schema.migrate(sqlite3.connect(':memory:', isolation_level=None)); "
+        "sys.exit('sqlite_utils' in sys.modules)"
+    )
+    assert subprocess.run((sys.executable, "-c", program), check=False).returncode == 0
