@@ -32,7 +32,12 @@ def _long_way() -> int:
     from doit.cmd_base import DodoTaskLoader
     from doit.doit_cmd import DoitMain
 
-    return int(DoitMain(DodoTaskLoader()).run(sys.argv[1:]) or 0)
+    try:
+        program = DoitMain(DodoTaskLoader())
+    except Exception as error:  # whatever parsers of TOML and INI raise, and what doit does with odd tables
+        sys.stderr.write(f"ERROR: pyproject.toml or doit.cfg cannot be read: {error}\n")
+        return 3
+    return int(program.run(sys.argv[1:]) or 0)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,15 @@ by each command.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
+from doit.cmdparse import CmdParseError
+
 from buildkit.core.config import parse_age_s
-from buildkit.core.errors import UsageError
+from buildkit.core.errors import UsageError, did_you_mean
 
 
 def options_first(arguments: Sequence[str], parser: Any, own: Container[str]) -> list[str]:
@@ -80,10 +83,32 @@ def _is_variable(word: str) -> bool:
     return not word.startswith("-") and "=" in word
 
 
-class OptionsAnywhere:
-    """Mixin ahead of doit's `Command`: its own options may come after names of tasks."""
+def option_error(message: str, parser: Any) -> str:
+    """Return what doit says of a wrong option in one line: the nearest option instead of a dump of all."""
+    told = " ".join(message.partition(" (parsing options:")[0].split())
+    told = told.removeprefix("Error parsing Command: ")
+    unknown = re.fullmatch(r"option (--[\w-]+) not recognized", told)
+    if unknown is None:
+        return told
+    return f"{told}.{did_you_mean(unknown[1], [f'--{option.long}' for option in parser.options])}"
+
+
+class ReadableOptions:
+    """Mixin ahead of doit's `Command`: what is wrong with an option is told in one line."""
 
     cmdparser: Any
+
+    def parse_execute(self, arguments: Sequence[str]) -> Any:
+        """Parse and execute, as doit does."""
+        try:
+            return super().parse_execute(arguments)  # type: ignore[misc] # Command.parse_execute
+        except CmdParseError as error:
+            raise CmdParseError(option_error(str(error), self.cmdparser)) from None
+
+
+class OptionsAnywhere(ReadableOptions):
+    """Mixin ahead of doit's `Command`: its own options may come after names of tasks."""
+
     cmd_options: Sequence[Mapping[str, Any]]
 
     def parse_execute(self, arguments: Sequence[str]) -> Any:
@@ -91,4 +116,4 @@ class OptionsAnywhere:
         own = {option["name"] for option in self.cmd_options}
         whole = with_values(arguments, sys.argv[1:], self.cmdparser)
         ordered = options_first(whole, self.cmdparser, own)
-        return super().parse_execute(ordered)  # type: ignore[misc] # Command.parse_execute
+        return super().parse_execute(ordered)

@@ -18,7 +18,7 @@ from doit.cmd_base import Command
 from buildkit.cli.arguments import OptionsAnywhere, age_s
 from buildkit.cli.history import OPTION_DIR, history_of, project_of
 from buildkit.cli.output import exit_code_of, print_lines, print_result, print_warning
-from buildkit.core.config import load_settings
+from buildkit.core.config import load_settings, parse_count
 from buildkit.core.errors import StateError, UsageError, did_you_mean
 from buildkit.core.humanize import plural, size
 from buildkit.observe.files import ReplacedFile
@@ -136,8 +136,11 @@ def _import(project: str, path: str) -> str:
 def _prune(project: str, max_age: str, max_runs: int | None) -> str:
     settings = load_settings(project)
     max_age_s = age_s("--max-age", max_age) if max_age else settings.history_max_age
-    if max_runs is not None and max_runs < 1:
-        raise UsageError(f"--max-runs {max_runs}: give a number of runs, at least 1.")
+    if max_runs is not None:
+        try:
+            parse_count(max_runs)
+        except ValueError as error:
+            raise UsageError(f"--max-runs {max_runs}: give {error}.") from None
     if not os.path.exists(database_path(project)):
         return f"No runs are recorded in {project} yet."
     before = _size(project)

@@ -9,7 +9,7 @@ import os
 import sys
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, TextIO
 
 from doit import cmd_run
 from doit.action import PythonAction
@@ -25,7 +25,7 @@ from buildkit.cli.fast import fast_start_wanted
 from buildkit.cli.invocation import plain_arguments
 from buildkit.cli.tasks import TaskCommand, action_expansion
 from buildkit.cli.waiting import end_what_was_left, tell_wait
-from buildkit.core.errors import StateError
+from buildkit.core.errors import StateError, UsageError
 from buildkit.core.plan import Plan
 from buildkit.engine.machine import Machine, parse_width
 from buildkit.engine.scheduler import refuse_cycles
@@ -237,7 +237,7 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
             self._memory.opened(self._workspace)
         dependency = self._dependency_of(self._workspace)
         self._dependency = Globals.dep_manager = dependency
-        outstream = open(outfile, "w", encoding="utf-8") if isinstance(outfile, str) else outfile  # noqa: SIM115
+        outstream = _opened(outfile) if isinstance(outfile, str) else outfile
         self.outstream = outstream
         observing = None
         try:
@@ -350,6 +350,14 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
         if isinstance(chosen, type):
             return chosen(outstream, {"failure_verbosity": failure_verbosity})
         return chosen
+
+
+def _opened(path: str) -> TextIO:
+    """Return the file of `--output-file`; UsageError where it cannot be written."""
+    try:
+        return open(path, "w", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--output-file: '{path}' cannot be written: {error.strerror or error}.") from None
 
 
 def _console(reporter: Any, *, plain: bool) -> Console:

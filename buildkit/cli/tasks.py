@@ -15,6 +15,7 @@ from doit.control import TaskControl
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 from doit.globals import Globals
 
+from buildkit.cli.arguments import ReadableOptions
 from buildkit.cli.output import UNREAD, discard_output, interrupted, print_error
 from buildkit.cli.precedence import allow_our_names
 from buildkit.cli.waiting import end_what_was_left, tell_wait
@@ -27,7 +28,7 @@ from buildkit.frontend.workspace import Workspace, project_root
 from buildkit.state.lock import ProjectLock
 
 
-class TaskCommand:
+class TaskCommand(ReadableOptions):
     """Mixin ahead of a `DoitCmdBase`: doit's dep_manager is ours, and user errors are one line.
 
     A project may have tasks that are called like commands which only buildkit adds: installing it must

@@ -14,6 +14,7 @@ from typing import Any
 
 from doit.cmd_base import Command
 
+from buildkit.cli.arguments import OptionsAnywhere
 from buildkit.cli.history import OPTION_DIR, project_of
 from buildkit.cli.output import exit_code_of, print_result
 from buildkit.core.config import load_settings
@@ -50,7 +51,7 @@ _OPTIONS = (
 )
 
 
-class Ui(Command):  # type: ignore[misc]  # doit has no type hints
+class Ui(OptionsAnywhere, Command):  # type: ignore[misc]  # doit has no type hints
     """Serve the page of the project on loopback; needs no dodo.py."""
 
     name = "ui"

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _SIZE_UNITS = {"": 1, "b": 1, "k": 10**3, "kb": 10**3, "kib": 2**10, "m": 10**6, "mb": 10**6, "mib": 2**20,
                "g": 10**9, "gb": 10**9, "gib": 2**30, "t": 10**12, "tb": 10**12, "tib": 2**40}  # fmt: skip
 DEFAULT_SLA_S = 30.0
+# More is a slip. What adds it to a moment, or keeps it in a database, would fail later, amid a run.
+_MOST_SECONDS = 10**9
+_MOST_COUNT = 10**9
 _AGE_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -140,9 +143,9 @@ def _names(value: object) -> tuple[str, ...]:
 def _seconds(value: object) -> float | None:
     if value is None:
         return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _MOST_SECONDS:
         return float(value)
-    raise ValueError("a number of seconds above 0")
+    raise ValueError(f"a number of seconds above 0, at most {_MOST_SECONDS:,}")
 
 
 def _target(value: object) -> float | None:
@@ -156,10 +159,11 @@ def _target_of_all(value: object) -> float | None:
     return _seconds(value)
 
 
-def _count(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+def parse_count(value: object) -> int:
+    """Return a number of things; ValueError for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_COUNT:
         return value
-    raise ValueError("a whole number above 0")
+    raise ValueError(f"a whole number above 0, at most {_MOST_COUNT:,}")
 
 
 def _report(value: object) -> ReportSettings:
@@ -219,7 +223,7 @@ _SETTINGS: dict[str, _Parser] = {
     "events": _text,
     "sla": _target_of_all,
     "history_max_age": parse_age_s,
-    "history_max_runs": _count,
+    "history_max_runs": parse_count,
     "report": _report,
 }
 _TASK_SETTINGS: dict[str, _Parser] = {
@@ -260,13 +264,18 @@ def parse_settings(table: object, where: str = "[tool.buildkit] in pyproject.tom
 
 
 def load_settings(directory: str) -> Settings:
-    """Return the settings of the pyproject.toml in `directory`, or the defaults where there is none."""
+    """Return the settings of the pyproject.toml in `directory`, or the defaults where there is none.
+
+    Raises ConfigError where it cannot be read, or a setting is wrong.
+    """
     path = os.path.join(directory, "pyproject.toml")
     try:
         with open(path, "rb") as file:
             text = file.read()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return Settings()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}.") from None
     if b"buildkit" not in text:
         return Settings()  # spares the TOML parser, which costs more than the whole look
     import tomllib  # only where the file speaks of us

@@ -162,7 +162,12 @@ def test_no_dodo(project: Project):
         (["-P", "banana", "-n", "2"], ["banana"]),
         (["-r", "banana"], ["banana"]),
         (["-v", "banana"], ["banana"]),
-        (["--banana"], ["banana"]),
+        (["--banana"], ["ERROR: option --banana not recognized.\n"]),
+        (["--no-wiat"], ["ERROR: option --no-wiat not recognized. Did you mean '--no-wait'?\n"]),
+        (["report", "--limit", "many"], ["'limit'", "'many'"]),
+        (["explain", "--al"], ["--al"]),
+        (["explain", "--allz"], ["ERROR: option --allz not recognized. Did you mean '--all'?\n"]),
+        (["history", "prune", "--max-runs", "9" * 30], ["--max-runs 9999", "at most 1,000,000,000"]),
         (["copi"], ["copi", "Did you mean 'copy'"]),
         (["ou"], ["ou", "Did you mean 'out'"]),
         (["run", "copi"], ["copi"]),
@@ -193,6 +198,9 @@ def test_wrong_command_line(project: Project, arguments: list[str], names: list[
         ("[tool.buildkit]\nenabled = 'often'\n", ["enabled", "often"]),
         ("[tool.buildkit]\ncache_max_size = 'huge'\n", ["cache_max_size", "huge"]),
         ("[tool.buildkit]\npools = 5\n", ["pools"]),
+        ("[tool.buildkit]\nsla = 1e300\n", ["sla", "at most 1,000,000,000"]),
+        ("[tool.buildkit]\ngrace = inf\n", ["grace", "at most 1,000,000,000"]),
+        (f"[tool.buildkit]\nhistory_max_runs = {'9' * 30}\n", ["history_max_runs", "at most 1,000,000,000"]),
         ("[tool.doit.commands.run]\nnum_process = 'banana'\n", ["banana"]),
     ],
 )
@@ -270,3 +278,36 @@ def test_input_that_is_no_file(project: Project, kind: str):
     assert "Traceback" not in result.output
     assert "thing" in result.output
     assert "use" in result.output
+
+
+def test_output_file_that_cannot_be_written(project: Project):
+    project.write("in", "1")
+    project.dodo(GOOD)
+    result = project.run("-o", "nowhere/log")
+    assert (result.exit_code, result.ran) == (3, ())
+    assert (
+        result.stderr == "ERROR: --output-file: 'nowhere/log' cannot be written: No such file or directory.\n"
+    )
+
+
+@pytest.mark.parametrize("content", ["x", "tool = 3\n", b"\xff"])
+def test_settings_that_cannot_be_parsed_are_told_by_our_script(project: Project, content: str | bytes):
+    # doit itself ends with a traceback, before it asks for any plug-in.
+    project.write("in", "1")
+    project.dodo(GOOD)
+    project.write("pyproject.toml", content)
+    before = project.everything()
+    result = project.script("-m", "buildkit")
+    assert_clear_refusal(project, result, before)
+    assert "pyproject.toml" in result.stderr
+
+
+def test_settings_that_cannot_be_read_are_not_taken_for_none(project: Project):
+    project.write("in", "1")
+    project.dodo(GOOD)
+    project.run(check=0)
+    project.write("pyproject.toml", "[tool.buildkit]\ncache = false\n", mode=0)
+    elsewhere = project.clone("elsewhere")
+    result = elsewhere.run("report", "--dir", str(project.root), obey_modes=True)
+    assert result.exit_code == 3, result
+    assert "pyproject.toml: cannot be read: Permission denied" in result.stderr

@@ -96,7 +96,7 @@ def test_pruning_follows_the_settings(maker, call, tmp_path):
         (("export", "x"), "history export does not take 'x'."),
         (("import", "missing.jsonl"), "'missing.jsonl' cannot be read: No such file or directory."),
         (("prune", "--max-age", "old"), "--max-age old: give an age such as 12h or 30d."),
-        (("prune", "--max-runs", "0"), "--max-runs 0: give a number of runs"),
+        (("prune", "--max-runs", "0"), "--max-runs 0: give a whole number above 0"),
         (("export", "-o", "nowhere/x"), "'nowhere/x' cannot be written"),
     ],
 )
