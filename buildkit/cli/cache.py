@@ -128,8 +128,11 @@ def _answer(options: Mapping[str, Any], arguments: Sequence[str]) -> str:
     project = project_of(options)
     settings = load_settings(project)
     directory = cache_directory(os.environ, settings.cache_dir, root=project)
-    if os.path.exists(directory) and not os.path.isdir(directory):
-        raise UsageError(f"the cache directory {directory} is not a directory.")
+    if os.path.exists(directory):
+        if not os.path.isdir(directory):
+            raise UsageError(f"the cache directory {directory} is not a directory.")
+        if not os.access(directory, os.R_OK | os.X_OK):
+            raise StateError(f"the cache in {directory} cannot be read: Permission denied.")
     warnings: list[str] = []
     cache = LocalCache.open(directory, warn=warnings.append)
     try:

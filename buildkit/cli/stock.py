@@ -5,6 +5,7 @@ What belongs here: what each of them needs beside the mixin. What they print is 
 
 from __future__ import annotations
 
+import dbm
 import functools
 import json
 import os
@@ -18,6 +19,7 @@ from doit.cmd_info import Info as DoitInfo
 from buildkit.cli.output import exit_code_of, print_lines, print_result
 from buildkit.cli.precedence import OUR_COMMANDS, OUR_SCRIPT, OurNamesAllowed
 from buildkit.cli.tasks import TaskCommand
+from buildkit.core.errors import UsageError
 from buildkit.frontend.workspace import Workspace
 
 _WRITERS = frozenset({"forget", "ignore", "reset-dep"})
@@ -121,6 +123,8 @@ def _dumpdb(stock: Any) -> Any:
         def _dump(self, opt_values: Any, pos_args: Any) -> Any:
             with closing(Workspace(os.getcwd(), os.environ, read_only=True)) as workspace:
                 if workspace.connection is None:
+                    if dbm.whichdb(opt_values["dep_file"]) is None:
+                        raise UsageError("there is no record of this project yet.")
                     return super().execute(opt_values, pos_args)
                 print_lines(_dumped(workspace))
             return None

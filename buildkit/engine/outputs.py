@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from buildkit.cache.result import OutputFile, OutputKind
 from buildkit.core.digest import Digest
-from buildkit.core.fingerprint import PERMISSION_BITS, FingerprintTable, NotRegularFileError
+from buildkit.core.fingerprint import PERMISSION_BITS, FingerprintTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def compare_outputs(
         if output.kind is _FILE:
             try:
                 seen = table.current(output.path)
-            except NotRegularFileError:
+            except OSError:  # a directory by now, or nobody may read it
                 changed.append(output.path)
                 continue
             if seen is None:

@@ -86,9 +86,10 @@ def loading_error(error: BaseException, root: str) -> PlanError:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if _is_own(frame.filename, root)]
     frame = (own or frames)[-1] if frames else None
-    name = "" if frame is None or frame.name == "<module>" else f", in {frame.name}"
-    place = "" if frame is None else f"{_short(frame.filename, root)}:{frame.lineno}{name}: "
-    return PlanError(f"{place}{type(error).__name__}: {error}")
+    if frame is None or frame.filename.startswith("<frozen importlib"):
+        return PlanError(f"{type(error).__name__}: {error}")  # the file itself cannot be had
+    name = "" if frame.name == "<module>" else f", in {frame.name}"
+    return PlanError(f"{_short(frame.filename, root)}:{frame.lineno}{name}: {type(error).__name__}: {error}")
 
 
 def _is_own(filename: str, root: str) -> bool:

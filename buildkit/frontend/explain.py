@@ -127,7 +127,7 @@ class Explainer:
                         self._ask_cache(seen)
                     yield seen
         except CycleFound as cycle:
-            raise cycle_error(cycle.names) from None
+            raise cycle_error(cycle.names, self._plan[cycle.names[0]]) from None
 
     def _unseen_edges(self, name: str) -> tuple[str, ...]:
         return () if name in self._seen else self._tasks.waits(name)

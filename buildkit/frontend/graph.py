@@ -25,7 +25,7 @@ def nodes_of(inspector: Inspector, names: Iterable[str]) -> list[Node]:
     try:
         order = list(upstream_first(names, before, settle=tasks.create))
     except CycleFound as cycle:
-        raise cycle_error(cycle.names) from None
+        raise cycle_error(cycle.names, tasks.plan[cycle.names[0]]) from None
     return [_node(tasks, name, before(name)) for name in order]
 
 

@@ -177,8 +177,14 @@ def _why_not_writable(path: str) -> OSError:
 
 def _open_read_only(project: str) -> sqlite3.Connection | None:
     path = database_path(project)
-    if not os.path.exists(path):
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:  # a directory that may not be looked into does not say that there is nothing
+        raise StateError(
+            f"cannot read the state of this project: {path}: {error.strerror or error}."
+        ) from error
     try:
         with telling_damage():
             connection = _connect_read_only(path)

@@ -311,3 +311,59 @@ def test_settings_that_cannot_be_read_are_not_taken_for_none(project: Project):
     result = elsewhere.run("report", "--dir", str(project.root), obey_modes=True)
     assert result.exit_code == 3, result
     assert "pyproject.toml: cannot be read: Permission denied" in result.stderr
+
+
+def test_output_that_cannot_be_read(project: Project):
+    project.write("in", "1")
+    project.dodo(GOOD.replace("cp in out", "rm -f out && cp in out"))
+    project.run(check=0)
+    project.path("out").chmod(0)
+    project.write("in", "2")
+    for command in (["list", "-s"], ["explain", "copy"]):
+        assert project.run(*command, check=0, obey_modes=True)
+    assert project.run(check=0, obey_modes=True).ran == ("copy",)
+    assert project.read("out") == "2"
+
+
+@pytest.mark.parametrize("command", ["report", "explain", "history export", "dumpdb"])
+def test_state_that_cannot_be_read_is_not_taken_for_none(project: Project, command: str):
+    project.write("in", "1")
+    project.dodo(GOOD)
+    project.run(check=0)
+    project.path(".buildkit").chmod(0)
+    try:
+        result = project.run(*command.split(), obey_modes=True)
+    finally:
+        project.path(".buildkit").chmod(0o700)
+    assert (result.exit_code, result.stdout) == (3, ""), result
+    assert "state.db: Permission denied" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["stats", "gc", "verify", "clear"])
+def test_cache_that_cannot_be_read_is_not_taken_for_empty(project: Project, command: str):
+    project.write("in", "1")
+    project.dodo(GOOD)
+    project.run(check=0)
+    project.cache.chmod(0)
+    try:
+        result = project.run("cache", command, obey_modes=True)
+    finally:
+        project.cache.chmod(0o700)
+    assert (result.exit_code, result.stdout) == (3, ""), result
+    assert "cannot be read: Permission denied" in result.stderr
+
+
+def test_dodo_that_cannot_be_read(project: Project):
+    project.dodo(GOOD)
+    project.path("dodo.py").chmod(0)
+    before = project.everything()
+    result = project.run(obey_modes=True)
+    assert_clear_refusal(project, result, before)
+    assert result.stderr.startswith("ERROR: PermissionError: ")
+
+
+def test_dumpdb_of_a_project_without_a_record(project: Project):
+    project.dodo(GOOD)
+    result = project.run("dumpdb")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr == "ERROR: there is no record of this project yet.\n"
