@@ -15,17 +15,18 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from buildkit.cache.result import OutputKind
+from buildkit.cli import recheck
 from buildkit.cli.epilogue import tell_end
 from buildkit.cli.waiting import end_what_was_left, tell_wait
 from buildkit.core.decide import Course
 from buildkit.core.errors import BuildkitError, ExitCode
 from buildkit.core.fingerprint import Fingerprint
-from buildkit.core.plan import CheckKind, Task, TaskKind
+from buildkit.core.plan import Task, TaskKind
 from buildkit.engine.judge import Judge, JudgeError
 from buildkit.engine.machine import Machine, parse_width
 from buildkit.engine.outputs import decode_outputs
 from buildkit.frontend.answer import WatchingTable, data_version, signatures_of, split_summary
-from buildkit.frontend.commands_only import CommandsHost, CommandsOnly
+from buildkit.frontend.commands_only import CommandsHost, CommandsOnly, needs_dodo
 from buildkit.frontend.observing import Observing, console_mode
 from buildkit.frontend.plain_console import PlainConsole
 from buildkit.frontend.session import Session, SessionOptions, UpToDate
@@ -36,7 +37,6 @@ from buildkit.state import facts, ranges, snapshot, stored_plan
 from buildkit.state.history import History
 from buildkit.state.lock import LOCK_VARIABLE, ProjectLock
 from buildkit.state.runs import RunSummary
-from buildkit.state.traces import OK
 
 if TYPE_CHECKING:
     from buildkit.cli.fast import Rest
@@ -51,7 +51,7 @@ def run(rest: Rest) -> int | None:
         return None
     plan, content = read
     names = plan.affected(rest.changed, found.unfinished)
-    if names is None or not all(_can_run(plan[name], plan) for name in names):
+    if names is None or any(needs_dodo(plan[name], plan.fixed) for name in names):
         return None
     lock = ProjectLock(os.getcwd())
     try:
@@ -70,35 +70,28 @@ def run(rest: Rest) -> int | None:
         lock.release()
 
 
-def _can_run(task: Task, plan: StoredPlan) -> bool:
-    """Whether a task of the stored plan can be judged, and run, without the dodo.py."""
-    if task.kind is TaskKind.HOSTED or task.dynamic or task.calc_deps or task.setup or task.teardown:
-        return False
-    if task.title is not None or any(check.kind is CheckKind.OPAQUE for check in task.checks):
-        return False
-    # A tool, or a file that loading looked at: what it makes of that would change the plan itself.
-    return not any(path in plan.fixed or path.endswith("/") for path in task.outputs)
-
-
 class _PlannedRun:
     """One such run, under the lock of the project."""
 
     def __init__(
-        self, rest: Rest, plan: StoredPlan, content: bytes, names: Sequence[str], lock: ProjectLock
+        self, rest: Rest, plan: StoredPlan, content: bytes, names: Iterable[str], lock: ProjectLock
     ) -> None:
         """`names` are the tasks that may have to run, groups included; `content` is the plan's file."""
         self._rest = rest
         self._found = rest.snapshot
         self._plan = plan
         self._content = content
-        self._names = names
-        self._tasks = [plan[name] for name in names if plan[name].kind is not TaskKind.GROUP]
+        self._names = set(names)  # grows where a task changes inputs of others behind the back of the graph
+        self._tasks: dict[str, Task] = {}
         self._lock = lock
         self._line: dict[str, Any] = json.loads("{" + self._found.history + "}")
+        self._width = 1
+        self._needs_dodo = False
 
     def execute(self) -> int | None:
-        """Run, and return the exit code; None, with nothing done, where the stored plan is not enough."""
-        paths = {path for task in self._tasks for path in (*task.inputs, *task.outputs)}
+        """Run, and return the exit code; None where something is left, or all, that takes the long way."""
+        self._add(self._names)
+        paths = {path for task in self._tasks.values() for path in (*task.inputs, *task.outputs)}
         try:
             workspace = Workspace(os.getcwd(), os.environ, read_only=False, paths=paths)
         except BuildkitError:
@@ -108,44 +101,76 @@ class _PlannedRun:
                 known = self._known(workspace)
             except (sqlite3.Error, UnicodeDecodeError):
                 return None
-            return None if known is None else self._run(workspace, known)
+            exit_code = None if known is None else self._run(workspace, known)
+            return None if self._needs_dodo and exit_code == 0 else exit_code
         finally:
             workspace.close()
 
+    def _add(self, names: Iterable[str]) -> None:
+        found = [self._plan[name] for name in names]
+        self._tasks |= {task.name: task for task in found if task.kind is not TaskKind.GROUP}
+
     def _known(self, workspace: Workspace) -> UpToDate | None:
         """Return what is known of all other tasks; None where something is there that needs the dodo.py."""
-        connection = workspace.connection
-        if connection is None or self._sources_missing():
+        if workspace.connection is None:
             return None
-        found = [workspace.traces.get(task.name) for task in self._tasks]
-        for trace in found:
-            if trace is None or trace.ignored or not _are_files(trace.outputs):
-                return None
-        finished = [trace for trace in found if trace is not None and trace.status == OK]
-        skipped = self._line["skipped_ranges"]
-        if ranges.count_of(skipped) != self._line["skipped"]:
+        if ranges.count_of(self._line["skipped_ranges"]) != self._line["skipped"]:
             return None
-        mine = History(connection).task_ids([task.name for task in self._tasks])
-        others = ranges.without(skipped, mine)
-        return UpToDate(
-            to_judge=self._names,
-            count=ranges.count_of(others),
-            saved_ns=max(0, self._line["saved_ns"] - sum(trace.wall_ns for trace in finished)),
-            ranges=others,
+        known = UpToDate(
+            self._names,
+            lambda: self._look_again(workspace, known),
+            self._line["skipped"],
+            self._line["saved_ns"],
+            self._line["skipped_ranges"],
         )
+        return known if self._take_out(workspace, known, self._tasks) else None
 
-    def _sources_missing(self) -> bool:
-        """Whether a file is gone that none of the tasks makes: the error needs the names of all files."""
-        made = {os.fsencode(path) for task in self._tasks for path in task.outputs}
-        paths = facts.paths_of(self._found, self._rest.changed)
-        return any(path not in made and not os.path.exists(path) for path in paths)
+    def _take_out(self, workspace: Workspace, known: UpToDate, names: Iterable[str]) -> bool:
+        """Take tasks out of those that are known to be up to date; False where one needs the dodo.py."""
+        assert workspace.connection is not None  # noqa: S101 - or there would be no such run
+        listed = list(names)
+        numbers = dict(zip(listed, History(workspace.connection).task_ids(listed), strict=True))
+        for name in listed:
+            trace = workspace.traces.get(name)
+            if trace is not None and (trace.ignored or not _are_files(trace.outputs)):
+                return False
+            if trace is not None and ranges.holds(known.ranges, numbers[name]):
+                known.saved_ns = max(0, known.saved_ns - trace.wall_ns)
+        known.ranges = ranges.without(known.ranges, numbers.values())
+        known.count = ranges.count_of(known.ranges)
+        return True
+
+    def _look_again(self, workspace: Workspace, known: UpToDate) -> list[str]:
+        """Return further tasks that have to be looked at: in sequence, tasks see what earlier ones did.
+
+        Where that is undeclared, only the files themselves can tell. In parallel nobody can count on it.
+        """
+        if self._width > 1:
+            return []
+        found = self._found
+        changed = [number for number in facts.files_changed(found) or () if number < found.tracked]
+        affected: set[str] = set()
+        for number in recheck.changed_content(found, changed) or ():
+            affected.update(self._plan.affected([number], ()) or ())
+        names = sorted(affected - self._names)
+        if any(needs_dodo(self._plan[name], self._plan.fixed) for name in names):
+            self._needs_dodo = True
+            return []
+        before = set(self._tasks)
+        self._names.update(names)
+        self._add(names)
+        if not self._take_out(workspace, known, self._tasks.keys() - before):
+            self._needs_dodo = True
+            return []
+        return names
 
     def _run(self, workspace: Workspace, known: UpToDate) -> int:
         request = self._plan.request
         machine = Machine.probe()
         slots = parse_width(request.width).resolve(machine)
+        self._width = max(1, slots)
         options = SessionOptions(
-            width=max(1, slots),
+            width=self._width,
             parallel="inline" if slots == 0 else request.parallel,
             continue_=request.continue_,
             always=False,
@@ -200,8 +225,8 @@ class _PlannedRun:
         return PlainConsole(
             sys.stdout if observing.screen is None else observing.screen.stream(sys.stdout),
             TaskOutput(parallel=parallel, voice=observing.voice, folding=observing.folding),
-            lines=[(name, "" if name.startswith("_") else f"-- {name}\n") for name in plan.skipped()],
-            running=[task.name for task in self._tasks],
+            lines=[(name, "" if name.startswith("_") else f"-- {name}\n") for name in plan.order()],
+            running=self._tasks.keys(),
             in_order=not parallel,
             continue_=request.continue_,
             verbosity=verbosity,
@@ -228,7 +253,7 @@ class _PlannedRun:
         seen: dict[str, Fingerprint] = {}
         table = WatchingTable(workspace.table)
         judge = self._judge(workspace, table)
-        for task in self._tasks:
+        for task in self._tasks.values():
             table.seen.clear()
             if self._is_done(workspace, judge, task):
                 done.append(task.name)

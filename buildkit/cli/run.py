@@ -25,9 +25,10 @@ from buildkit.cli.fast import fast_start_wanted
 from buildkit.cli.invocation import plain_arguments
 from buildkit.cli.tasks import TaskCommand, action_expansion
 from buildkit.cli.waiting import end_what_was_left, tell_wait
-from buildkit.core.errors import StateError, UsageError
+from buildkit.core.errors import ExitCode, StateError, UsageError
 from buildkit.core.plan import Plan
 from buildkit.engine.machine import Machine, parse_width
+from buildkit.engine.parts import RunTotals
 from buildkit.engine.scheduler import refuse_cycles
 from buildkit.frontend.console import BuildkitReporter
 from buildkit.frontend.dependency import BuildkitDependency
@@ -296,7 +297,7 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
             if isinstance(outfile, str):
                 outstream.close()
         tell_end(session.summary if isinstance(reporter_object, BuildkitReporter) else None, totals)
-        if self._memory is not None and totals.exit_code == 0 and not (always or self._lock.nested):
+        if self._memory is not None and _came_to_its_end(totals) and not (always or self._lock.nested):
             self._memory.finish(
                 self._workspace,
                 plan,
@@ -358,6 +359,11 @@ def _opened(path: str) -> TextIO:
         return open(path, "w", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"--output-file: '{path}' cannot be written: {error.strerror or error}.") from None
+
+
+def _came_to_its_end(totals: RunTotals) -> bool:
+    """Whether nobody ended the run: what has failed is known then, and will be tried again."""
+    return totals.exit_code in (0, ExitCode.TASK_FAILED, ExitCode.TASK_ERROR)
 
 
 def _console(reporter: Any, *, plain: bool) -> Console:

@@ -7,6 +7,7 @@ would have been the same. A wrong answer is a bug of ours: the long way has run 
 import sys
 
 from buildkit.cli import fast
+from buildkit.core.humanize import listed, plural
 from buildkit.state import snapshot
 
 TYPE_CHECKING = False
@@ -75,7 +76,11 @@ def difference(answer: "Answer", exit_code: int, printed: str) -> str | None:
 
 def _now(arguments: "Sequence[str]") -> str:
     name = snapshot.name_of(arguments)
-    if snapshot.exists("", name):
+    found = snapshot.read("", name)
+    if found is not None and found.unfinished:
+        told = plural(len(found.unfinished), "task")
+        return f"a run executes {told} even where nothing has changed: {listed(found.unfinished)}"
+    if found is not None:
         return "now there is one"
     reason = snapshot.reason("", name)
     return f"none can be kept: {reason}" if reason else "none was kept"

@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from buildkit.core.decide import Course
@@ -76,11 +76,13 @@ class Run:
         ignored: Callable[[str], bool],
         flush: Callable[[list[Execution]], None],
         keep_log: Callable[[Task, JobOutcome], str | None],
+        more: Callable[[], Collection[str]] = tuple,
     ) -> None:
         """Take all parts ready-made.
 
         `ignored` says whether the user ignores a task, `flush` makes the record durable together with the
         executions since the last call, `keep_log` saves the log of a failure and returns its path.
+        `more` is asked when all is done: it may name tasks that have to be looked at after all.
         """
         self._plan = plan
         self._options = options
@@ -96,6 +98,7 @@ class Run:
         self._ignored = ignored
         self._flush = flush
         self._keep_log = keep_log
+        self._more = more
         self._running: dict[int, _Running] = {}
         self._ahead: dict[int, _Running] = {}  # given to an executor, to begin after another one
         self._judgements: dict[str, Judgement] = {}
@@ -148,7 +151,9 @@ class Run:
             if not (self._running or self._ahead or self._ended) and (
                 self._stopping or self._scheduler.open == 0
             ):
-                return
+                if self._stopping or not self._scheduler.look_at(self._more()):
+                    return
+                continue
             if settled or judged or self._can_start():
                 self._loop.run_once(0)
             elif self._running:

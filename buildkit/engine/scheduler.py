@@ -97,6 +97,12 @@ class Scheduler:
                 self._make_ready(node)
         return wanted
 
+    def look_at(self, names: Collection[str]) -> bool:
+        """Add tasks that `only` had left out; return whether there is any."""
+        if self._only is not None:
+            self._only |= frozenset(names)
+        return bool(self.add(names))
+
     def _visit(self, root: str, created: list[Node], before: Node | None) -> Node:
         """Create the nodes of `root` and its waits, depth first and without recursion."""
         existing = self.nodes.get(root)

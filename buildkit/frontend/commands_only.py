@@ -6,15 +6,39 @@ would need more, so that any other question is an error of ours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NoReturn
 
-from buildkit.core.plan import Task
+from buildkit.core.plan import CheckKind, Task, TaskKind
 from buildkit.engine.host import CheckAnswer, Extension
 from buildkit.engine.job import Executor, JobOutcome, Pipeline
 from buildkit.engine.loop import EventLoop
 from buildkit.engine.threads import InlineExecutor
 from buildkit.engine.values import values_of_checks
+
+
+def needs_dodo(task: Task, fixed: Collection[str]) -> str | None:
+    """Return why a task cannot be judged, and run, without the dodo.py; None where it can.
+
+    `fixed` are the files that the plan itself depends on.
+    """
+    if task.kind is TaskKind.HOSTED:
+        return "it has Python actions"
+    if task.dynamic or task.calc_deps:
+        return "what it depends on is only known while it runs"
+    if task.setup:
+        return "it has setup tasks"
+    if task.teardown:
+        return "it has teardown actions"
+    if task.title is not None:
+        return "its title is made by a function"
+    if any(check.kind is CheckKind.OPAQUE for check in task.checks):
+        return "it has to be asked"
+    if any(path.endswith("/") for path in task.outputs):
+        return "it makes a folder"
+    # What it makes of a tool, or of a file that loading looks at, would change the plan itself.
+    made = [path for path in task.outputs if path in fixed]
+    return f"it makes '{made[0]}', which the plan depends on" if made else None
 
 
 class CommandsHost:

@@ -6,7 +6,7 @@ affair: it is called once there is one, because it brings doit along.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, TextIO
 
 from buildkit.core.plan import Task
@@ -28,7 +28,7 @@ class PlainConsole:
         output: TaskOutput,
         *,
         lines: Sequence[tuple[str, str]],
-        running: Iterable[str],
+        running: Set[str],
         in_order: bool,
         continue_: bool,
         verbosity: Callable[[Task], int],
@@ -38,13 +38,13 @@ class PlainConsole:
     ) -> None:
         """`lines` are those of all tasks if they are up to date, each with the name of the task, in order.
 
-        `running` are the tasks that the run looks at; with `in_order` the lines of others come between
-        theirs, as they do in a sequential run, and else first.
+        `running` are the tasks that the run looks at, which may become more; with `in_order` the lines of
+        others come between theirs, as they do in a sequential run, and else first.
         """
         self._out = out
         self._output = output
-        self._running = set(running)
-        self._open = set(running)
+        self._running = running
+        self._ended: set[str] = set()
         self._lines = lines
         self._next = 0
         self._in_order = in_order
@@ -106,16 +106,16 @@ class PlainConsole:
         self._output.write(event.task.name, event.stream, event.data, self._verbosity(event.task))
 
     def _skipped(self, event: events.Skipped) -> None:
-        self._open.discard(event.task.name)
+        self._ended.add(event.task.name)
         self._say(event.task, "-- {}")
 
     def _succeeded(self, event: events.Succeeded) -> None:
-        self._open.discard(event.task.name)
+        self._ended.add(event.task.name)
         if event.outcome is not None:
             self._output.finish(event.task.name, event.outcome.log, self._verbosity(event.task))
 
     def _restored(self, event: events.Restored) -> None:
-        self._open.discard(event.task.name)
+        self._ended.add(event.task.name)
         self._say(event.task, "== {} (restored)")
         if event.log is not None:
             self._output.replay(event.task.name, event.log, self._verbosity(event.task))
@@ -126,11 +126,11 @@ class PlainConsole:
         if event.outcome is not None:
             self._output.finish(event.task.name, event.outcome.log, self._verbosity(event.task))
         self._failed = True
-        self._open.discard(event.task.name)
+        self._ended.add(event.task.name)
         tell_failure(self._doits(), _Shown(event.task, self._verbosity(event.task)), event)
 
     def _run_finished(self, _event: events.RunFinished) -> None:
-        if not self._open and (self._continue or not self._failed):
+        if self._ended >= self._running and (self._continue or not self._failed):
             self._skip_to(None)
         if self._reporter is not None:
             self._reporter.complete_run()

@@ -11,17 +11,19 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from buildkit.core.decide import Course
 from buildkit.core.errors import BuildkitError
 from buildkit.core.execution import Decision
+from buildkit.core.fingerprint import Fingerprint
 from buildkit.core.plan import CheckKind, Plan, Task, TaskKind
 from buildkit.engine.judge import Judge, JudgeError
 from buildkit.engine.scheduler import Scheduler
 from buildkit.frontend.answer import WatchingTable, data_version, signatures_of, split_summary
+from buildkit.frontend.commands_only import needs_dodo
 from buildkit.frontend.loadtrace import LoadTrace
 from buildkit.frontend.workspace import Workspace
 from buildkit.state import facts, snapshot, stored_plan
@@ -134,7 +136,7 @@ class Memory:
         command: str,
         request: Request | None,
     ) -> str | None:
-        """Keep a snapshot if the next run would have nothing to do; return why not, or None.
+        """Keep a snapshot if the next run has nothing to do, or commands alone; return why not, or None.
 
         `request` is kept with it where the next run may use the stored plan.
         """
@@ -186,11 +188,11 @@ class Memory:
         self._trace.begin()
         try:
             scheduler = Scheduler(plan, by_critical_path=not sequential)
-            skipped, table, tools = _would_skip(workspace, plan, scheduler, ignored)
+            outlook = _outlook(workspace, plan, scheduler, ignored)
         finally:
             self._trace.end()
         self._raise_refusal("judging")
-        tracked = {path: seen for path, seen in table.seen.items() if seen is not None}
+        tracked, skipped = outlook.seen, outlook.skipped
         looked_at = set()
         for path in tracked:
             full = os.path.join(self._directory, path)
@@ -198,6 +200,11 @@ class Memory:
                 looked_at.add(path)
             else:
                 self._trace.statuses.pop(full, None)
+        fixed = outlook.tools | looked_at
+        if outlook.to_run and request is None:
+            name, why = next(iter(outlook.to_run.items()))
+            raise NotKeptError(f"task '{name}' runs the next time, too: {why}")
+        _refuse_to_run(outlook, plan, fixed)
         ordered, folders = facts.by_folder(tracked)
         signatures, digests, modes = signatures_of(ordered, tracked)
         statuses = self._statuses()
@@ -237,7 +244,7 @@ class Memory:
             "stdout": _lines(skipped) if console.lines else "",
             "summary": split_summary(summary) if console.summary else ("", ""),
             "history": _history(History(connection), info, summary),
-            "unfinished": (),
+            "unfinished": tuple(outlook.to_run),
         }
         kept = snapshot.Snapshot(values[field] for field in snapshot.Snapshot.fields)
         if request is None:
@@ -247,9 +254,9 @@ class Memory:
             salt=salt,
             request=request,
             nodes=scheduler.nodes,
-            skipped=[task.name for task in skipped],
+            order=[task.name for task in outlook.order],
             tracked=ordered,
-            fixed=tools | looked_at,
+            fixed=fixed,
         )
 
     def _raise_refusal(self, when: str) -> None:
@@ -323,13 +330,21 @@ class _WatchingJudge(Judge):
         return super()._digest_of_tool(path)
 
 
-def _would_skip(
-    workspace: Workspace, plan: Plan, scheduler: Scheduler, ignored: Callable[[str], bool]
-) -> tuple[list[Task], WatchingTable, set[str]]:
-    """Return the tasks that the next run skips if it skips all, in its order, and their tools.
+@dataclass(frozen=True, slots=True)
+class _Outlook:
+    """What the next run would do if nothing changes."""
 
-    NotKeptError where it does not.
-    """
+    order: list[Task]  # all tasks but groups, in the order of the run
+    skipped: list[Task]
+    to_run: dict[str, str]  # the others, each with the reason
+    seen: dict[str, Fingerprint]
+    tools: set[str]
+
+
+def _outlook(
+    workspace: Workspace, plan: Plan, scheduler: Scheduler, ignored: Callable[[str], bool]
+) -> _Outlook:
+    """Judge all tasks as the next run would; NotKeptError where that cannot be foreseen."""
     table = WatchingTable(workspace.table)
     judge = _WatchingJudge(
         plan,
@@ -341,29 +356,61 @@ def _would_skip(
         root=workspace.root,
     )
     judge.tools = set()
-    skipped = []
+    order, skipped, to_run = [], [], {}
     scheduler.add(plan.selected)
     while (node := scheduler.next_to_judge()) is not None:
         task = node.task
-        if ignored(task.name):
-            raise NotKeptError(f"task '{task.name}' is ignored")
-        if task.dynamic:
-            raise NotKeptError(f"what task '{task.name}' depends on is only known while it runs")
-        if task.title is not None:
-            raise NotKeptError(f"the title of task '{task.name}' is made by a function")
-        opaque = [check.name for check in task.checks if check.kind is CheckKind.OPAQUE]
-        if opaque:
-            raise NotKeptError(f"task '{task.name}' has to be asked: uptodate check {opaque[0]}")
+        _refuse_unforeseen(task, ignored)
         if task.kind is TaskKind.GROUP:
             scheduler.finish(node, Decision.EXECUTED)
             continue
-        judgement = judge.judge(task)
-        if judgement.verdict.course is not Course.SKIP:
-            why = "; ".join(map(str, judgement.verdict.reasons))
-            raise NotKeptError(f"task '{task.name}' runs the next time, too: {why}")
-        skipped.append(task)
+        order.append(task)
+        why = _why_it_runs(judge, task)
+        if why is None:
+            skipped.append(task)
+        else:
+            to_run[task.name] = why
+            _look_at_outputs(table, task)
         scheduler.finish(node, Decision.SKIPPED)
-    return skipped, table, judge.tools
+    seen = {path: one for path, one in table.seen.items() if one is not None}
+    return _Outlook(order, skipped, to_run, seen, judge.tools)
+
+
+def _refuse_unforeseen(task: Task, ignored: Callable[[str], bool]) -> None:
+    if ignored(task.name):
+        raise NotKeptError(f"task '{task.name}' is ignored")
+    if task.dynamic:
+        raise NotKeptError(f"what task '{task.name}' depends on is only known while it runs")
+    if task.title is not None:
+        raise NotKeptError(f"the title of task '{task.name}' is made by a function")
+    opaque = [check.name for check in task.checks if check.kind is CheckKind.OPAQUE]
+    if opaque:
+        raise NotKeptError(f"task '{task.name}' has to be asked: uptodate check {opaque[0]}")
+
+
+def _why_it_runs(judge: Judge, task: Task) -> str | None:
+    try:
+        judgement = judge.judge(task)
+    except JudgeError as error:
+        return str(error)
+    if judgement.verdict.course is Course.SKIP:
+        return None
+    return "; ".join(map(str, judgement.verdict.reasons))
+
+
+def _look_at_outputs(table: WatchingTable, task: Task) -> None:
+    """Track the outputs of a task that runs the next time: once it has succeeded, they count."""
+    for path in task.outputs:
+        with suppress(OSError):
+            table.current(path)
+
+
+def _refuse_to_run(outlook: _Outlook, plan: Plan, fixed: Collection[str]) -> None:
+    """Raise NotKeptError where a task runs the next time, and a run from the stored plan could not do it."""
+    for name, why in outlook.to_run.items():
+        need = needs_dodo(plan[name], fixed)
+        if need is not None:
+            raise NotKeptError(f"task '{name}' runs the next time, too, and {need}: {why}")
 
 
 def process_began_ns() -> int:

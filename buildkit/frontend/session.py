@@ -61,11 +61,15 @@ class SessionOptions:
     argv: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UpToDate:
-    """Tasks of a plan that are known to be up to date before the run begins: nobody looks at them again."""
+    """Tasks of a plan that are known to be up to date before the run begins: nobody looks at them again.
 
-    to_judge: Collection[str]  # all others
+    Unless `more` says so, which is asked when all else is done, and then takes them out of the numbers here.
+    """
+
+    to_judge: set[str]  # all others
+    more: Callable[[], Collection[str]]
     count: int
     saved_ns: int
     ranges: str  # their ids in the history, see `state/ranges.py`
@@ -246,6 +250,7 @@ class Session:
             ignored=self.is_ignored,
             flush=self._flush,
             keep_log=self._keep_log,
+            more=self._up_to_date.more if self._up_to_date is not None else tuple,
         )
         try:
             return run.execute()

@@ -22,6 +22,7 @@ class StoredPlan:
     why_not: str | None = None
     tasks: int = 0
     files: int = 0
+    to_run: int = 0  # tasks that run even where nothing has changed
 
 
 def stored_plans(environ: Mapping[str, str]) -> list[StoredPlan]:
@@ -33,6 +34,7 @@ def stored_plans(environ: Mapping[str, str]) -> list[StoredPlan]:
             _changed(found, environ),
             found.stdout.count("\n"),
             found.tracked,
+            len(found.unfinished),
         )
         for found in snapshot.kept("")
     ]
@@ -50,6 +52,8 @@ def _told(plan: StoredPlan) -> str:
     if not plan.stored:
         return f"not stored; {printable(plan.why_not or '')}"
     about = f"{plural(plan.tasks, 'task')}, {plural(plan.files, 'file')}"
+    if plan.to_run:
+        about += f"; {plan.to_run} more to run each time"
     if plan.why_not is None:
         return f"stored ({about}), and nothing has changed since"
     return f"stored ({about}); changed since: {printable(plan.why_not)}"

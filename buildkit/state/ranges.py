@@ -34,6 +34,11 @@ def count_of(text: str) -> int:
     return sum(last - first + 1 for first, last in _pairs(text))
 
 
+def holds(text: str, number: int) -> bool:
+    """Return whether a number is in the ranges."""
+    return any(first <= number <= last for first, last in _pairs(text))
+
+
 def without(text: str, numbers: Iterable[int]) -> str:
     """Return the ranges without these numbers, in time that grows with the ranges and not with the set."""
     pairs = list(_pairs(text))

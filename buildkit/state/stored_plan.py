@@ -40,7 +40,7 @@ class Body(NamedTuple):
     selected: tuple[str, ...]
     programs: tuple[str, ...]  # see `Plan.programs`
     output_count: int
-    order: bytes  # the tasks that the snapshot's run skips, in its order
+    order: bytes  # the tasks that such a run looks at, in its order
     user_ends: bytes  # for each tracked file of the snapshot, where its tasks end in `users`
     users: bytes  # the tasks that read or make a file
     dependent_ends: bytes  # for each task, where those that wait for it end in `dependents`
@@ -114,8 +114,8 @@ class StoredPlan(Plan):
 
     # --- what follows from a change
 
-    def skipped(self) -> list[str]:
-        """Return the names of the tasks that the snapshot's run skips, in its order."""
+    def order(self) -> list[str]:
+        """Return the names of the tasks that such a run looks at, in its order; groups are left out."""
         names = self._body.names
         return [names[number] for number in _numbers(self._body.order)]
 
@@ -174,26 +174,26 @@ def encode(
     salt: bytes,
     request: Request,
     nodes: Collection[str],
-    skipped: Sequence[str],
+    order: Sequence[str],
     tracked: Sequence[str],
     fixed: Collection[str],
 ) -> bytes:
     """Return the content of the file.
 
-    `nodes` are the tasks that were asked for and what they wait for, `skipped` those of them that the run
-    skips in its order, `tracked` the first files of the snapshot, `fixed` those of them that are more than
+    `nodes` are the tasks that were asked for and what they wait for, `order` those of them that are no groups
+    in the order of a run, `tracked` the first files of the snapshot, `fixed` those of them that are more than
     inputs and outputs.
     """
     names = list(plan.tasks)
     numbers = {name: number for number, name in enumerate(names)}
-    order = [numbers[name] for name in skipped]
+    looked_at = [numbers[name] for name in order]
     files: dict[str, list[int]] = {path: [] for path in tracked}
     dependents: list[list[int]] = [[] for _ in names]
     for number, task in enumerate(plan):
         if task.name in nodes:
             for name in {*task.waits, *(wanted.task for wanted in task.getargs)} & numbers.keys():
                 dependents[numbers[name]].append(number)
-    for number in order:
+    for number in looked_at:
         task = plan[names[number]]
         for path in (*task.inputs, *task.outputs):
             if path in files and path not in fixed:
@@ -206,7 +206,7 @@ def encode(
         plan.selected,
         tuple(plan.programs),
         plan.output_count,
-        array("I", order).tobytes(),
+        array("I", looked_at).tobytes(),
         *_packed_lists(files.values()),
         *_packed_lists(dependents),
         tuple(path for path in files if path in fixed),

@@ -437,3 +437,79 @@ def test_a_run_of_commands_is_in_the_record_of_reports(project: Project) -> None
     planned(project)
     report = project.run("report", "--json", check=0)
     assert "upper:a" in report.stdout
+
+
+def test_a_task_that_always_runs_needs_no_dodo(project: Project) -> None:
+    project.dodo("""
+        def task_always():
+            return {'actions': ['say always']}
+
+        def task_made():
+            return {'actions': ['cp src/a.txt out/made', 'say made'],
+                    'file_dep': ['src/a.txt'], 'targets': ['out/made']}
+    """)
+    for _ in range(2):
+        buildkit(project)
+    result = planned(project)
+    assert (result.ran, result.executed, result.skipped) == (("always",), ["always"], ["made"])
+    project.write("src/a.txt", "more\n")
+    assert planned(project).ran == ("always", "made")
+    assert project.read("out/made") == "more\n"
+    assert planned(project).ran == ("always",)
+
+
+def test_a_failure_of_the_long_way_is_tried_again_without_it(project: Project) -> None:
+    project.write("dodo.py", project.read("dodo.py") + "# changed\n")
+    project.write("src/checked", "bad")
+    assert long_way(project).exit_code == 1
+    result = planned(project)
+    assert (result.exit_code, result.ran) == (1, ())
+    project.write("src/checked", "good again")
+    assert planned(project).ran == ("checked",)
+    answered(project)
+
+
+def test_in_sequence_a_task_sees_what_an_earlier_one_did_unsaid(project: Project) -> None:
+    project.dodo("""
+        def task_generate():
+            return {'actions': ['cat src/a.txt > generated', 'say generate'], 'file_dep': ['src/a.txt']}
+
+        def task_use():
+            return {'actions': ['cp generated out/used', 'say use'],
+                    'file_dep': ['generated'], 'targets': ['out/used']}
+
+        def task_after():
+            return {'actions': ['cp out/used out/after', 'say after'],
+                    'file_dep': ['out/used'], 'targets': ['out/after']}
+    """)
+    project.write("generated", "")
+    for _ in range(3):
+        buildkit(project)
+    answered(project)
+    project.write("src/a.txt", "new text\n")
+    result = planned(project)
+    assert result.ran == ("generate", "use", "after")
+    assert result.executed == ["generate", "use", "after"]
+    assert project.read("out/after") == "new text\n"
+    assert "3 executed in" in result.stderr
+    answered(project)
+
+
+def test_what_a_python_action_reads_unsaid_takes_the_long_way_after_all(project: Project) -> None:
+    project.dodo("""
+        from helper import shout
+
+        def task_generate():
+            return {'actions': ['cat src/a.txt > generated', 'say generate'], 'file_dep': ['src/a.txt']}
+
+        def task_use():
+            return {'actions': [(shout, ['generated', 'out/used'])],
+                    'file_dep': ['generated'], 'targets': ['out/used']}
+    """)
+    project.write("generated", "")
+    for _ in range(3):
+        buildkit(project)
+    project.write("src/a.txt", "new text\n")
+    result = buildkit(project)
+    assert (result.exit_code, result.ran) == (0, ("generate", "python"))
+    assert project.read("out/used") == "NEW TEXT\n"

@@ -55,10 +55,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def stored(plan: Plan, tracked: list[str], fixed: tuple[str, ...] = ()) -> StoredPlan:
-    """Return the plan as a later run reads it; each task of `plan` was skipped."""
-    skipped = [task.name for task in plan if task.kind is not TaskKind.GROUP]
+    """Return the plan as a later run reads it; all tasks of `plan` were asked for."""
+    order = [task.name for task in plan if task.kind is not TaskKind.GROUP]
     content = stored_plan.encode(
-        plan, salt=SALT, request=REQUEST, nodes=set(plan.tasks), skipped=skipped, tracked=tracked, fixed=fixed
+        plan, salt=SALT, request=REQUEST, nodes=set(plan.tasks), order=order, tracked=tracked, fixed=fixed
     )
     os.makedirs(snapshot.DIRECTORY, exist_ok=True)
     snapshot.write("", "name", snapshot_of(salt=SALT), content)
@@ -97,7 +97,7 @@ def test_a_stored_plan_answers_as_the_plan_does(project: Path) -> None:
     assert again.output_count == plan.output_count == 3
     assert again.selected == ("g",)
     assert again.request == REQUEST
-    assert again.skipped() == ["a", "b"]
+    assert again.order() == ["a", "b"]
 
 
 def test_a_change_affects_users_makers_and_all_that_wait(project: Path) -> None:
@@ -143,7 +143,7 @@ def test_what_is_affected_is_what_a_walk_over_the_tasks_finds(data: st.DataObjec
         salt=SALT,
         request=REQUEST,
         nodes=set(plan.tasks),
-        skipped=list(plan.tasks),
+        order=list(plan.tasks),
         tracked=files,
         fixed=(),
     )
