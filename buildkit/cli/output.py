@@ -7,13 +7,12 @@ goes through doit's reporters instead.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterable
 
 from buildkit.core.errors import BuildkitError, ExitCode, UsageError
 
-UNREAD = 128 + signal.SIGPIPE  # the exit code of a run whose output nobody reads any more
+UNREAD = int(ExitCode.UNREAD)
 
 
 def exit_code_of(command: Callable[[], int | None]) -> int:

@@ -17,7 +17,9 @@ class ExitCode(IntEnum):
     TASK_ERROR = 2
     USAGE = 3
     GATE = 4
+    HUNG_UP = 129
     INTERRUPTED = 130
+    UNREAD = 141  # nobody reads the output any more
     TERMINATED = 143
 
 
