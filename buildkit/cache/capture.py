@@ -11,7 +11,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from buildkit.cache.cas import read_exactly
 from buildkit.cache.errors import OutputChanged, OutputMissing, OutputUnstorable
@@ -28,8 +28,7 @@ SMALL_BYTES = 1024 * 1024
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
-@dataclass(frozen=True, slots=True)
-class OutputEntry:
+class OutputEntry(NamedTuple):
     """An output entry together with the state of the disk that it was seen in.
 
     `status` is of the file whose bytes `output.digest` describes (for a link: what it leads to), and of
@@ -47,8 +46,7 @@ class OutputEntry:
         return None if digest is None else fingerprint_from(digest, self.status, self.hashed_at_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class Capture:
+class Capture(NamedTuple):
     """What a task made: all entries, and whether every byte of them is in the store.
 
     Only a stored capture may become an action result. `uncacheable` says why this one never can be.

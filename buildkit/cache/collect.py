@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from buildkit.cache.cas import LocalBlobStore, StoredBlob
 from buildkit.cache.index import Index, IndexRow
@@ -29,8 +29,7 @@ HITS = "hits"
 MISSES = "misses"
 
 
-@dataclass(frozen=True, slots=True)
-class CollectReport:
+class CollectReport(NamedTuple):
     """What a collection did."""
 
     entries_evicted: int = 0
@@ -45,8 +44,7 @@ class CollectReport:
     busy: bool = False  # another collection is under way; nothing was done
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
+class VerifyReport(NamedTuple):
     """What a verification found and removed."""
 
     blobs_checked: int = 0
@@ -56,8 +54,7 @@ class VerifyReport:
     entries_removed: int = 0  # damaged, or without one of their blobs
 
 
-@dataclass(frozen=True, slots=True)
-class CacheStats:
+class CacheStats(NamedTuple):
     """What is in the cache."""
 
     location: str

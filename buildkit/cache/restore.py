@@ -18,7 +18,7 @@ import stat
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from buildkit.cache.capture import SMALL_BYTES, OutputEntry
 from buildkit.cache.errors import RestoreFailed, RestoreMiss, RestoreRefused
@@ -34,8 +34,7 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _MOST_UNNAMED = 16  # in one restore: each takes a descriptor
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(NamedTuple):
     """What came back: the outputs as they are on disk now, and the log to replay."""
 
     entries: tuple[OutputEntry, ...]

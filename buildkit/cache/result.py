@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from buildkit.core.digest import Digest
 from buildkit.core.fingerprint import PERMISSION_BITS
@@ -28,8 +27,7 @@ class OutputKind(StrEnum):
     DIR = "dir"  # a directory with a mode; what it holds are entries of their own
 
 
-@dataclass(frozen=True, slots=True)
-class OutputFile:
+class OutputFile(NamedTuple):
     """One output entry. Paths are as declared: relative to the project's root, or absolute."""
 
     path: str
@@ -39,8 +37,7 @@ class OutputFile:
     link: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ActionResult:
+class ActionResult(NamedTuple):
     """What an action made and what it cost, under the action key that it was made for.
 
     `roots` are the declared outputs, without trailing slashes; `outputs` holds each of them, and below

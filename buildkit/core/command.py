@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from buildkit.core.shellparse import parse, script_of
 
@@ -63,8 +63,7 @@ _LAUNCHERS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class CommandAnalysis:
+class CommandAnalysis(NamedTuple):
     """What is certain about a command text.
 
     `argv`: the words, where executing them directly does exactly what a shell would do. (Two things

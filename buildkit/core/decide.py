@@ -6,8 +6,8 @@ engine's judge, which brings the facts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from buildkit.core.execution import Reason, ReasonKind
 
@@ -29,8 +29,7 @@ class RecordStatus(Enum):
     FORGOTTEN = "forgotten"  # the user asked to forget it
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """Everything that the rule looks at."""
 
     status: RecordStatus
@@ -45,8 +44,7 @@ class Facts:
     vouched: bool = False  # no inputs, and every check says yes: doit then needs no record
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The course, with its reasons, most telling first."""
 
     course: Course

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Decision(StrEnum):
@@ -53,8 +54,7 @@ class ReasonKind(StrEnum):
     ERROR = "error"  # names: one message: the task could not be started
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(NamedTuple):
     """One cause, as data: what kind, and the names of the things that it is about."""
 
     kind: ReasonKind

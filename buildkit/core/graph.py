@@ -7,7 +7,7 @@ costs is for the caller to say.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class CycleFound(Exception):  # noqa: N818 - says what was found
@@ -56,8 +56,7 @@ def upstream_first(
                 yield name
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(NamedTuple):
     """When each name starts if nothing but the edges holds it up; all numbers in the unit of the costs."""
 
     start: Mapping[str, int]

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
 from types import CodeType, ModuleType
+from typing import NamedTuple
 
 from buildkit.core.digest import Digest, digest_text
 
@@ -30,8 +30,7 @@ class Origin(Enum):
     INSTALLED = auto()  # the list of installed distributions stands for it
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """The origin of a module, its file where it has one, and its site directory if it is installed."""
 
     origin: Origin

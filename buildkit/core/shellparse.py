@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from buildkit.core.shellwords import Expansion, Lexer, Operator, UnclearError, Word
 
@@ -79,8 +80,7 @@ _UNFOLLOWED = frozenset({"busybox", "parallel", "ssh", "chroot", "flock", "strac
 _EXECUTORS = frozenset({"-exec", "-execdir", "-ok", "-okdir"})
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedText:
+class ParsedText(NamedTuple):
     """Programs in order, variables sorted, and why the programs may be incomplete."""
 
     programs: tuple[str, ...]

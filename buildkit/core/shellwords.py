@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\+?=")
@@ -34,8 +34,7 @@ class Expansion(Enum):
     SUBSTITUTION = auto()  # it depends on what another command prints
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     """A word, without its quotes; expansions stand in `text` as they are written."""
 
     text: str
@@ -49,8 +48,7 @@ class Word:
         return not self.quoted and self.expansion is Expansion.NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
+class Operator(NamedTuple):
     """A control operator, a newline, or a redirection."""
 
     text: str

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from buildkit.core.digest import digest_text
 from buildkit.core.pyorigin import distributions_digest
@@ -24,8 +24,7 @@ _SHEBANG_BYTES = 4096
 _SHELL_TRAMPOLINE = re.compile(r"^'''exec'\s+(?:\"([^\"]+)\"|(\S+))", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(NamedTuple):
     """A program as a command names it, where it was found, and the digest that stands for it."""
 
     name: str

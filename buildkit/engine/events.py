@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from buildkit.core.execution import Execution
 from buildkit.core.plan import Plan, Task
@@ -21,39 +20,34 @@ class FailureKind(StrEnum):
     UNMET = "unmet"  # a task that it waits for failed: exit code 2
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """Why a task did not succeed, for the user."""
 
     kind: FailureKind
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted:
+class RunStarted(NamedTuple):
     """The first event."""
 
     plan: Plan
     width: int
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(NamedTuple):
     """A task is about to be judged."""
 
     task: Task
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(NamedTuple):
     """The actions of a task begin."""
 
     task: Task
     slot: int | None = None  # None: a group, or a task that could not be started
 
 
-@dataclass(frozen=True, slots=True)
-class OutputWritten:
+class OutputWritten(NamedTuple):
     """A running task wrote something; not cut at lines."""
 
     task: Task
@@ -61,8 +55,7 @@ class OutputWritten:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
+class Succeeded(NamedTuple):
     """The actions of a task ran. `outcome` is None for a group, which has none."""
 
     task: Task
@@ -70,16 +63,14 @@ class Succeeded:
     execution: Execution
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(NamedTuple):
     """A task is up to date."""
 
     task: Task
     execution: Execution
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(NamedTuple):
     """Outputs, values and log of a task came back from the cache."""
 
     task: Task
@@ -87,16 +78,14 @@ class Restored:
     execution: Execution
 
 
-@dataclass(frozen=True, slots=True)
-class Ignored:
+class Ignored(NamedTuple):
     """The user ignores this task, or one that it waits for."""
 
     task: Task
     execution: Execution
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """A task did not succeed. `outcome` is None when its actions did not start."""
 
     task: Task
@@ -105,8 +94,7 @@ class Failed:
     execution: Execution
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(NamedTuple):
     """A running task was ended because the run ends."""
 
     task: Task
@@ -114,37 +102,32 @@ class Cancelled:
     execution: Execution
 
 
-@dataclass(frozen=True, slots=True)
-class TearingDown:
+class TearingDown(NamedTuple):
     """The teardown actions of a task begin."""
 
     task: Task
 
 
-@dataclass(frozen=True, slots=True)
-class TeardownFailed:
+class TeardownFailed(NamedTuple):
     """A teardown action failed."""
 
     task: Task
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(NamedTuple):
     """Something that the user should know, and that changes no task's outcome."""
 
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Aborted:
+class Aborted(NamedTuple):
     """The definition proved wrong during the run; nothing more is started."""
 
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunFinished:
+class RunFinished(NamedTuple):
     """The last event."""
 
 

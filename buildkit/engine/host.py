@@ -6,8 +6,7 @@ What belongs here: the questions and the data of their answers. The engine never
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from buildkit.core.plan import Task
 from buildkit.engine.job import JobOutcome
@@ -17,16 +16,14 @@ class HostError(Exception):
     """The host could not answer because of something in the user's code; the message is for the user."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckAnswer:
+class CheckAnswer(NamedTuple):
     """What an opaque uptodate item said; None: no opinion."""
 
     name: str
     value: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Extension:
+class Extension(NamedTuple):
     """What a dynamic task has turned into: itself, and tasks that did not exist before."""
 
     task: Task

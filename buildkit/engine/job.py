@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from buildkit.core.execution import Cost
 from buildkit.engine.log import TaskLog
@@ -17,8 +17,7 @@ from buildkit.engine.log import TaskLog
 Stream = Literal[1, 2]  # the file descriptor that a job wrote to: standard output, standard error
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """One command action with everything expanded."""
 
     text: str  # what a person would type; only for messages
@@ -31,8 +30,7 @@ class Command:
     decode_errors: str = "replace"
 
 
-@dataclass(frozen=True, slots=True)
-class CommandJob:
+class CommandJob(NamedTuple):
     """Commands that run one after the other and stop at the first failure."""
 
     commands: tuple[Command, ...]
@@ -40,8 +38,7 @@ class CommandJob:
     timeout_s: float | None = None  # for all commands together
 
 
-@dataclass(frozen=True, slots=True)
-class PythonJob:
+class PythonJob(NamedTuple):
     """Something that the `run` function of an executor understands; picklable where workers are forked."""
 
     payload: object

@@ -11,8 +11,8 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from buildkit.core.errors import UsageError
 
@@ -22,8 +22,7 @@ _UNLIMITED_BYTES = 1 << 60  # cgroup v1 writes "no limit" as a number near 2**63
 _CPUINFO_BYTES = 4096  # the first processor's entry; the whole file takes milliseconds on large machines
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(NamedTuple):
     """What one run may use, as it was when it began."""
 
     cpus: float  # processors that we may use; a quota may make it a fraction
@@ -54,8 +53,7 @@ def _affinity() -> int:
 # --- control groups
 
 
-@dataclass(frozen=True, slots=True)
-class _ControlGroup:
+class _ControlGroup(NamedTuple):
     """One level of a hierarchy: the folder with its files, and which version they are."""
 
     path: str
@@ -188,8 +186,7 @@ class WidthKind(Enum):
     PERCENT = "percent"  # `number` percent of the processors
 
 
-@dataclass(frozen=True, slots=True)
-class Width:
+class Width(NamedTuple):
     """How many tasks may run side by side, as the user said it."""
 
     kind: WidthKind

@@ -6,15 +6,14 @@ import json
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from buildkit.cache.result import OutputFile, OutputKind
 from buildkit.core.digest import Digest
 from buildkit.core.fingerprint import PERMISSION_BITS, FingerprintTable
 
 
-@dataclass(frozen=True, slots=True)
-class OutputsSeen:
+class OutputsSeen(NamedTuple):
     """How the outputs of a task differ from their record, by path."""
 
     missing: tuple[str, ...] = ()

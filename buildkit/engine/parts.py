@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from buildkit.core.execution import Decision, Execution
 from buildkit.engine.job import Executor, Pipeline
@@ -44,8 +45,7 @@ class RunTotals:
         return any(one.sla_s and one.cost.wall_ns >= one.sla_s * 1e9 for one in self.targeted)
 
 
-@dataclass(frozen=True, slots=True)
-class Executors:
+class Executors(NamedTuple):
     """Who runs what. `inline` runs Python in this process."""
 
     commands: Executor

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 JOB_VARIABLE = "BUILDKIT_JOB"  # in the environment of every process of a job, so that none gets lost
 
@@ -21,8 +21,7 @@ _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _MOST_SAMPLED = 64  # processes of one job whose memory is looked at
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(NamedTuple):
     """One process as it was when the table was read."""
 
     pid: int

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from buildkit.cache.capture import OutputEntry
 from buildkit.cache.errors import CaptureError, OutputMissing, OutputUnstorable, RestoreError
@@ -35,8 +35,7 @@ class UnsavableValuesError(Exception):
     """A task returned values that cannot be saved; the message is for the user."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """What became of a result."""
 
     recorded: bool  # the next run may skip the task
@@ -44,8 +43,7 @@ class Kept:
     uncacheable: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
+class _Made(NamedTuple):
     """What was found of the outputs of a task that ran."""
 
     entries: tuple[OutputEntry, ...]
@@ -54,8 +52,7 @@ class _Made:
     holds_place: bool = False  # the project's path is in one of them
 
 
-@dataclass(frozen=True, slots=True)
-class CameBack:
+class CameBack(NamedTuple):
     """What a restore brought."""
 
     log: TaskLog | None
@@ -314,7 +311,7 @@ class Recorder:
             if trace is None or seen is None or not any(output.path == path for output in outputs):
                 continue
             now = [
-                replace(output, digest=seen.digest, mode=seen.mode) if output.path == path else output
+                output._replace(digest=seen.digest, mode=seen.mode) if output.path == path else output
                 for output in outputs
             ]
             self._traces.put(

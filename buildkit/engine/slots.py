@@ -8,13 +8,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _LOAD_AGE_NS = 100_000_000  # the kernel makes a new average every five seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Stay:
+class Stay(NamedTuple):
     """A job's time in a slot."""
 
     slot: int  # from 1; 0: there was none left

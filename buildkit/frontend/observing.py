@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from buildkit.core.plan import Task, TaskKind
 from buildkit.engine.loop import EventLoop
@@ -64,8 +64,7 @@ def folding_of(environ: Mapping[str, str]) -> Folding | None:
     return GitLabFolding() if service == "gitlab" else None
 
 
-@dataclass(frozen=True, slots=True)
-class RunParts:
+class RunParts(NamedTuple):
     """The parts of a run that observers look at."""
 
     context: RunContext

@@ -9,7 +9,8 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import NamedTuple
 
 from buildkit.state.runs import RunInfo
 
@@ -17,8 +18,7 @@ TRACEPARENT = "TRACEPARENT"  # the variable in which programs without headers pa
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
-@dataclass(frozen=True, slots=True)
-class TraceContext:
+class TraceContext(NamedTuple):
     """The trace of a run: ids in hexadecimal digits, as W3C writes them."""
 
     trace_id: str
@@ -59,8 +59,7 @@ def parse_traceparent(text: str | None) -> tuple[str, str, bool] | None:
     return trace_id, parent_id, bool(int(flags, 16) & 1)
 
 
-@dataclass(frozen=True, slots=True)
-class RunContext:
+class RunContext(NamedTuple):
     """The run that is being observed."""
 
     info: RunInfo

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from buildkit.core.plan import TaskKind
 from buildkit.engine.scheduler import Node, Scheduler
@@ -25,8 +25,7 @@ _OVERRUN = 0.1  # a task that takes longer than predicted: this share of its tim
 _KNOWN_SHARE = 0.5  # of the work left; with less of it predicted, nothing is foretold
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(NamedTuple):
     """When a run is expected to be over."""
 
     at_ns: int  # when it was made, on the monotonic clock

@@ -5,14 +5,13 @@ What belongs here: names. Imported where the loading of a dodo.py is watched, so
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # With one of these in the environment, spans are expected of every run.
 OBSERVING_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
-@dataclass(frozen=True, slots=True)
-class ObserveOptions:
+class ObserveOptions(NamedTuple):
     """What the command line asks for; paths count from the directory of the dodo.py."""
 
     events: str | None = None

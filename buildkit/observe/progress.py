@@ -8,8 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from buildkit.core.execution import Decision, Execution
 from buildkit.core.plan import Task, TaskKind
@@ -19,8 +18,7 @@ from buildkit.observe.observer import Handler
 _PACE_TASKS = 1000  # recent ones tell how fast it goes now, and a long run must not keep them all
 
 
-@dataclass(frozen=True, slots=True)
-class RunningTask:
+class RunningTask(NamedTuple):
     """A task whose actions are going on."""
 
     task: Task
@@ -28,8 +26,7 @@ class RunningTask:
     started_ns: int  # on the monotonic clock
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """What the execution of a task says about the pace of the run."""
 
     task: str

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from buildkit.cache.collect import CacheStats, CollectReport, VerifyReport
@@ -90,7 +89,7 @@ def as_json(
     report: CacheStats | CollectReport | VerifyReport, location: str, more: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return all numbers of a report; sizes in bytes, moments in seconds since the epoch."""
-    return {"location": location, **asdict(report), **more}
+    return {"location": location, **report._asdict(), **more}
 
 
 def age(seconds: float) -> str:

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from buildkit.core.errors import LockHeldError, StateError
 from buildkit.state.directory import ensure_state_directory, state_directory, unusable
@@ -28,8 +28,7 @@ _RETRY_S = 0.005
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(NamedTuple):
     """The run that holds a project; its `pid` is None where it died before it could write who it is."""
 
     pid: int | None = None
