@@ -110,7 +110,7 @@ class OutputSink(Protocol):
 
 
 Done = Callable[[int, JobOutcome], None]
-Began = Callable[[int], None]
+Began = Callable[[int, int], None]  # with the moment on the monotonic clock, in ns
 
 
 class Executor(Protocol):
@@ -135,14 +135,12 @@ class Pipeline(Protocol):
     def room_ahead(self) -> bool:
         """Whether `start_ahead` makes sense now."""
 
-    def start_ahead(
-        self, job_id: int, job: PythonJob, sink: OutputSink | None, done: Done, began: Began
-    ) -> None:
+    def start_ahead(self, job_id: int, job: Job, sink: OutputSink | None, done: Done, began: Began) -> None:
         """Begin a job when another one has ended; `began` is then called, before `done`.
 
         A job that is cancelled before it began is done without that, and so is none else but one that
         cannot begin at all.
         """
 
-    def spread(self) -> None:
-        """Begin jobs that wait behind others, where nothing else is to be done."""
+    def spread(self, slots: int) -> None:
+        """Begin up to so many jobs that wait behind others: there are slots that nothing else needs."""

@@ -142,13 +142,9 @@ class EventLoop:
 
     # -- children
 
-    def watch_child(self, pid: int, callback: ChildCallback, *, late: bool = False) -> None:
-        """Reap the child `pid` when it exits and call back with its status and resource usage.
-
-        `late`: it was started a while ago, and may have exited already.
-        """
+    def watch_child(self, pid: int, callback: ChildCallback) -> None:
+        """Reap the child `pid` when it exits and call back with its status and resource usage."""
         self._children[pid] = callback
-        self._child_exited |= late
         if not self._uses_signals and hasattr(os, "pidfd_open"):
             try:
                 pidfd = os.pidfd_open(pid)

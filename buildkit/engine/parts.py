@@ -52,6 +52,7 @@ class Executors(NamedTuple):
     python: Executor
     inline: Executor
     pipeline: Pipeline | None = None  # `python`, where it takes jobs ahead of time
+    command_queue: Pipeline | None = None  # `commands`, likewise
 
     def all(self) -> tuple[Executor, ...]:
         """Return each executor once."""

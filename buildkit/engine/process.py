@@ -32,7 +32,6 @@ from buildkit.engine.log import TaskLog
 from buildkit.engine.loop import EventLoop, Timer
 from buildkit.engine.procfs import own_peak_rss_bytes, peak_rss_bytes, process_clock, rss_of
 from buildkit.engine.spawn import Inherited, Launch, StartError, spawn
-from buildkit.engine.spawner import Spawner
 from buildkit.engine.tree import GRACE_S, Root, TreeEnder, new_mark, signal_name
 
 SAVE_OUT_BYTES = 64 * 1024 * 1024  # `save_out` is data for other tasks: whole, or an error
@@ -69,7 +68,6 @@ class ProcessExecutor:
         same_group: bool = False,
         grace_s: float = GRACE_S,
         ender: TreeEnder | None = None,
-        spawner: Spawner | None = None,
     ) -> None:
         """`same_group`: jobs stay in our process group and may use our terminal (one at a time, `-n 0`)."""
         self.loop = loop
@@ -78,9 +76,6 @@ class ProcessExecutor:
         self.grace_s = grace_s
         self.ender = ender or TreeEnder(loop)
         self.inherited = Inherited()
-        self.spawner = None if same_group else spawner
-        self.hurried = False
-        self.given: set[int] = set()  # children's ends of pipes, open until the spawner has started them
         self.own_peak_bytes = 0  # our own peak resident set when it was last looked at
         self.may_inherit_stdin = same_group or not os.isatty(0)  # a background group that reads is stopped
         self._running: dict[int, _Running] = {}
@@ -105,14 +100,8 @@ class ProcessExecutor:
         if running is not None:
             running.end(JobStatus.CANCELLED)
 
-    def close_in_child(self) -> None:
-        """In a forked process: let go of what would keep the output of a command open."""
-        for fd in self.given:
-            os.close(fd)
-
     def hurry(self) -> None:
         """Kill what is being ended."""
-        self.hurried = True
         self.ender.hurry()
 
     def shutdown(self, grace_s: float) -> None:
@@ -122,8 +111,6 @@ class ProcessExecutor:
             running.alone = True  # all jobs end now: whoever's orphan it is, it goes
             running.end(JobStatus.CANCELLED)
         self.loop.run_until(lambda: not self._running)
-        if self.spawner is not None:
-            self.spawner.close()
         self.drains.close()
         self.ender.close()
 
@@ -163,8 +150,6 @@ class _Running:
         self.exited = False
         self.ending: JobStatus | None = None  # what it will have been, once its tree is gone
         self.tree_gone = False
-        self.starting = False  # a thread is about to start the present command
-        self.end_after_start: JobStatus | None = None
         self.beginning = True  # within `start`, where `done` must not be called
         self.linger: Timer | None = None
         self.sampler: Timer | None = None
@@ -202,14 +187,11 @@ class _Running:
         try:
             self.launch(self.command)
         except StartError as error:
-            self.not_started(error)
-
-    def not_started(self, error: StartError) -> None:
-        self.outcome.exit_code = error.exit_code
-        code = f" (exit code {error.exit_code})" if error.exit_code is not None else ""
-        self.fail(
-            JobStatus.ERROR, f"Command error: '{self.command.text}' could not be started: {error}{code}"
-        )
+            self.outcome.exit_code = error.exit_code
+            code = f" (exit code {error.exit_code})" if error.exit_code is not None else ""
+            self.fail(
+                JobStatus.ERROR, f"Command error: '{self.command.text}' could not be started: {error}{code}"
+            )
 
     def launch(self, command: Command) -> None:
         """Start a command with its pipes watched; StartError, with nothing left open."""
@@ -239,13 +221,6 @@ class _Running:
                 given.append(os.open(os.devnull, os.O_WRONLY))
                 launch.stdout = launch.stderr = given[0]
             self.pid = -1
-            if executor.spawner is not None and executor.spawner.submit(
-                launch, partial(self.started_elsewhere, launch, tuple(given))
-            ):
-                self.starting = True
-                executor.given.update(given)
-                given.clear()
-                return
             self.pid = spawn(launch)
         except (StartError, OSError) as error:
             self.close_fds()
@@ -255,36 +230,7 @@ class _Running:
         finally:
             for fd in given:
                 os.close(fd)
-        self.watch(late=False)
-
-    def started_elsewhere(self, launch: Launch, given: tuple[int, ...], pid: int) -> None:
-        """Go on with a command that the spawner has started, or, with `pid` 0, has not."""
-        self.starting = False
-        self.executor.given.difference_update(given)
-        try:
-            # The direct way says what is wrong, or knows how to do it (a script without `#!`).
-            self.pid = pid or (spawn(launch) if self.end_after_start is None else -1)
-        except StartError as error:
-            self.close_fds()
-            self.not_started(error)
-            return
-        finally:
-            for fd in given:
-                os.close(fd)
-        if self.pid > 0:
-            self.watch(late=True)
-            if self.end_after_start is not None:
-                self.end(self.end_after_start)
-                if self.executor.hurried:
-                    self.executor.hurry()
-            return
-        self.ending, self.exited = self.end_after_start, True
-        self.close_fds()
-        self.finish()
-
-    def watch(self, *, late: bool) -> None:
-        loop = self.executor.loop
-        loop.watch_child(self.pid, self.on_exit, late=late)
+        loop.watch_child(self.pid, self.on_exit)
         if self.sampler is None:
             self.sampler = loop.call_later(_FIRST_SAMPLE_S, self.sample)
 
@@ -399,9 +345,6 @@ class _Running:
     def end(self, why: JobStatus) -> None:
         """End the job's whole tree; the job is finished when that is gone."""
         if self.ending is not None or self.outcome.ended_ns:
-            return
-        if self.starting:
-            self.end_after_start = self.end_after_start or why
             return
         self.ending = why
         if self.linger is not None:

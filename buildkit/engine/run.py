@@ -54,6 +54,7 @@ class _Running:
     executor: Executor
     before: dict[str, tuple[int, int, int]]
     stay: Stay = NOWHERE
+    beside: float = 0.0  # others that ran at the same time, on average; known once it has ended
 
 
 class Run:
@@ -157,8 +158,8 @@ class Run:
             if settled or judged or self._can_start():
                 self._loop.run_once(0)
             elif self._running:
-                if self._ahead and self._slots.any_free and self._executors.pipeline is not None:
-                    self._executors.pipeline.spread()
+                if self._ahead and self._slots.free and self._executors.pipeline is not None:
+                    self._executors.pipeline.spread(self._slots.free)
                 self._loop.run_once(None)
             elif not self._scheduler.has_ready:
                 cycle = self._scheduler.stuck_cycle()
@@ -174,12 +175,12 @@ class Run:
         return True
 
     def _can_start(self) -> bool:
-        return not self._stopping and self._slots.any_free and self._scheduler.has_queued
+        return not self._stopping and self._slots.free > 0 and self._scheduler.has_queued
 
     def _judge_some(self) -> bool:
         """Judge a batch of ready tasks; return whether there was one."""
         any_judged = False
-        for _ in range(_JUDGE_BATCH if self._slots.any_free else _JUDGE_BATCH_BUSY):
+        for _ in range(_JUDGE_BATCH if self._slots.free else _JUDGE_BATCH_BUSY):
             # In sequence a task is judged when it is its turn, as in doit: earlier ones may change its inputs
             # behind the back of the graph.
             if self._stopping or (self._options.width <= 1 and (self._running or self._scheduler.has_queued)):
@@ -294,32 +295,37 @@ class Run:
     # --- running
 
     def _start_queued(self) -> None:
+        if self._ahead and self._slots.free and self._executors.command_queue is not None:
+            self._executors.command_queue.spread(self._slots.free)
         while self._can_start():
             node = self._scheduler.next_to_start(self._has_room)
             if node is None:
                 return
             self._start(node)
-        pipeline = self._executors.pipeline
-        if pipeline is None or self._slots.any_free or self._stopping or self._options.width <= 1:
-            return
-        while self._scheduler.has_queued and pipeline.room_ahead():
+        while not (self._stopping or self._slots.free or self._options.width <= 1):
             node = self._scheduler.next_to_start(self._has_room, self._may_wait_its_turn)
             if node is None:
                 return
-            self._start(node, pipeline)
+            self._start(node, self._pipeline_for(node.task))
 
     def _may_wait_its_turn(self, node: Node) -> bool:
-        """Whether a task may be given to a worker that is still busy with another one.
+        """Whether a task may be given to somebody who is still busy with another one.
 
         What lies in an output directory has to be known right before its actions start.
         """
         task = node.task
+        pipeline = self._pipeline_for(task)
         return (
-            task.kind is TaskKind.HOSTED
+            pipeline is not None
+            and pipeline.room_ahead()
             and not task.teardown
-            and not any(path.endswith("/") or os.path.isdir(path) for path in task.outputs)
-            and not self._host.runs_inline(task)
+            and not any([path.endswith("/") or os.path.isdir(path) for path in task.outputs])
+            and (task.kind is TaskKind.COMMANDS or not self._host.runs_inline(task))
         )
+
+    def _pipeline_for(self, task: Task) -> Pipeline | None:
+        executors = self._executors
+        return executors.command_queue if task.kind is TaskKind.COMMANDS else executors.pipeline
 
     def _has_room(self, pool: str | None) -> bool:
         if pool is None:
@@ -345,18 +351,18 @@ class Run:
         if task.settings.pool is not None:
             self._pools[task.settings.pool] = self._pools.get(task.settings.pool, 0) + 1
         self._ahead[job_id] = running
-        if pipeline is not None and isinstance(job, PythonJob):
+        if pipeline is not None:
             pipeline.start_ahead(job_id, job, self, self._done, self._began)
             return
         if task.teardown:
             self._teardown.owe(task)
-        self._began(job_id)
+        self._began(job_id, time.monotonic_ns())
         executor.start(job_id, job, self, self._done)
 
-    def _began(self, job_id: int) -> None:
-        """Take note that a job begins now."""
+    def _began(self, job_id: int, began_ns: int) -> None:
+        """Take note that a job has begun."""
         running = self._running[job_id] = self._ahead.pop(job_id)
-        running.stay = self._slots.take()
+        running.stay = self._slots.take(began_ns)
         self._emit(events.Started(running.node.task, running.stay.slot))
 
     def _job(self, task: Task, judgement: Judgement) -> tuple[Job, Executor]:
@@ -389,9 +395,9 @@ class Run:
             if outcome.status is JobStatus.CANCELLED:
                 self._returned(self._ahead.pop(job_id))
                 return
-            self._began(job_id)  # and could not go on
+            self._began(job_id, outcome.started_ns)  # and could not go on
         running = self._running.pop(job_id)
-        self._slots.leave(running.stay)
+        running.beside = self._slots.leave(running.stay, outcome.ended_ns)
         self._leave_pool(running)
         self._judge.files_may_have_changed()
         if running.node.task.teardown:
@@ -407,7 +413,8 @@ class Run:
         """Take back a task that was given to an executor and did not begin."""
         self._leave_pool(running)
         self._recorder.not_begun(running.node.task)
-        running.node.state = NodeState.QUEUED
+        self._judgements[running.node.task.name] = running.judgement
+        self._scheduler.queue(running.node)
 
     def _leave_pool(self, running: _Running) -> None:
         pool = running.node.task.settings.pool
@@ -504,7 +511,7 @@ class Run:
         execution.signal = outcome.signal
         execution.worker = outcome.worker or None
         execution.slot = stay.slot
-        execution.beside = self._slots.beside(stay)
+        execution.beside = running.beside
         execution.load = stay.load
         key = running.judgement.key
         execution.key = None if key is None else key.rpartition(":")[2][:_KEY_DIGITS]

@@ -47,34 +47,32 @@ class Slots:
         self._load_at_ns = -_LOAD_AGE_NS
 
     @property
-    def any_free(self) -> bool:
-        """Whether a slot is free."""
-        return bool(self._free)
+    def free(self) -> int:
+        """How many slots are free."""
+        return len(self._free)
 
-    def take(self) -> Stay:
-        """Occupy a slot from now on."""
-        now = self._advance()
+    def take(self, began_ns: int | None = None) -> Stay:
+        """Occupy a slot from now on, or since a moment ago on the monotonic clock."""
+        now = self._advance(began_ns)
         self._taken += 1
         if now - self._load_at_ns >= _LOAD_AGE_NS:
             self._load, self._load_at_ns = self._ask_load(), now
         return Stay(self._free.pop() if self._free else 0, now, self._area_ns, self._load)
 
-    def leave(self, stay: Stay) -> None:
-        """Give a slot back."""
-        self._advance()
+    def leave(self, stay: Stay, ended_ns: int | None = None) -> float:
+        """Give a slot back; return how many others were occupied meanwhile, on average."""
+        now = self._advance(ended_ns)
         self._taken -= 1
         if stay.slot:
             self._free.append(stay.slot)
-
-    def beside(self, stay: Stay) -> float:
-        """Return how many other slots were occupied since, on average."""
-        elapsed_ns = max(1, self._clock() - stay.started_ns)
+        elapsed_ns = max(1, now - stay.started_ns)
         return max(0.0, (self._area_ns - stay.area_ns) / elapsed_ns - 1.0)
 
-    def _advance(self) -> int:
-        now = self._clock()
-        self._area_ns += (now - self._area_at_ns) * self._taken
-        self._area_at_ns = now
+    def _advance(self, at_ns: int | None) -> int:
+        now = at_ns or self._clock()
+        if now > self._area_at_ns:  # what several processes tell may come out of order
+            self._area_ns += (now - self._area_at_ns) * self._taken
+            self._area_at_ns = now
         return now
 
     def _ask_load(self) -> float | None:

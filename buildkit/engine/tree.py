@@ -86,10 +86,10 @@ def new_mark(job_id: int) -> str:
     return f"{marks_prefix()}{job_id}"
 
 
-def marks_prefix() -> str:
-    """Return what the marks of all jobs of this process begin with."""
+def marks_prefix(starter: int | None = None) -> str:
+    """Return what the marks of all jobs begin with that this process starts, or process `starter`."""
     outer = os.environ.get(JOB_VARIABLE)
-    own = f"{os.getpid()}."
+    own = f"{starter or os.getpid()}."
     return f"{outer}/{own}" if outer else own
 
 

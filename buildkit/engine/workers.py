@@ -136,13 +136,11 @@ class WorkerPool:
 
     def start(self, job_id: int, job: Job, sink: OutputSink | None, done: Done) -> None:
         """Give the job to a worker, to a new one if all are busy and fewer than `width` live."""
-        if not isinstance(job, PythonJob):
-            raise TypeError(f"the worker pool runs Python jobs, not {type(job).__name__}")
         task = self._accept(job_id, job, sink, done)
         if task is None:
             return
-        if job.worker:
-            self._give_to(job.worker, task)
+        if task.job.worker:
+            self._give_to(task.job.worker, task)
             return
         self._waiting.append(task)
         self._feed()
@@ -154,9 +152,7 @@ class WorkerPool:
             self._taker = next((worker for worker in self._workers if _takes_ahead(worker)), None)
         return self._taker is not None
 
-    def start_ahead(
-        self, job_id: int, job: PythonJob, sink: OutputSink | None, done: Done, began: Began
-    ) -> None:
+    def start_ahead(self, job_id: int, job: Job, sink: OutputSink | None, done: Done, began: Began) -> None:
         """Give the job to a worker that is busy with a short one, as `room_ahead` has just said there is.
 
         It does not begin if the other one fails: then it waits for the next worker that is free. One that
@@ -178,14 +174,17 @@ class WorkerPool:
         self._waiting.append(task)
         self._feed()
 
-    def spread(self) -> None:
+    def spread(self, slots: int) -> None:
         """Let workers that have nothing to do begin what waits behind other jobs."""
         for worker in self._workers:
-            if worker.ahead is not None and (self._idle or self._may_fork()):
+            if slots > 0 and worker.ahead is not None and (self._idle or self._may_fork()):
                 self._take_back(worker)
+                slots -= 1
         self._feed()
 
-    def _accept(self, job_id: int, job: PythonJob, sink: OutputSink | None, done: Done) -> _Task | None:
+    def _accept(self, job_id: int, job: Job, sink: OutputSink | None, done: Done) -> _Task | None:
+        if not isinstance(job, PythonJob):
+            raise TypeError(f"the worker pool runs Python jobs, not {type(job).__name__}")
         mark = f"{self._marks}{job_id}"
         task = _Task(job_id, job, sink, done, b"", mark, self._new_log())
         self._tasks[job_id] = task
@@ -298,7 +297,7 @@ class WorkerPool:
             )
         began, task.began = task.began, None
         if began is not None:
-            began(task.job_id)
+            began(task.job_id, task.started_ns)
 
     def _write_more(self, worker: _Worker) -> None:
         if worker.line.send_more():

@@ -30,7 +30,7 @@ from buildkit.engine.process import ProcessExecutor
 from buildkit.engine.recorder import Recorder
 from buildkit.engine.run import Run
 from buildkit.engine.scheduler import Scheduler
-from buildkit.engine.spawner import Spawner
+from buildkit.engine.served_commands import ServedCommands
 from buildkit.frontend import git
 from buildkit.frontend.ci import ci_service
 from buildkit.frontend.observing import RunParts
@@ -125,7 +125,7 @@ class Session:
         self._machine = machine
         self._lock = lock
         self._loop = EventLoop()
-        self._commands: ProcessExecutor | None = None
+        self._served: ServedCommands | None = None
         self._hosting = hosting(self._loop, self._after_fork)
         self._plan = plan
         self._dirtiness = git.Dirtiness(sink, workspace.root, workspace.environ)
@@ -140,8 +140,8 @@ class Session:
     def _after_fork(self) -> None:
         """In a new worker: let go of what belongs to the run."""
         self._lock.close_in_child()
-        if self._commands is not None:
-            self._commands.close_in_child()
+        if self._served is not None:
+            self._served.close_in_child()
 
     # --- the run
 
@@ -223,9 +223,17 @@ class Session:
             same_group=options.parallel == "inline" and os.isatty(0),
             grace_s=workspace.settings.grace,
             new_log=workspace.new_log,
-            spawner=Spawner.for_width(self._loop, options.width),
         )
-        self._commands = commands
+        # A fork while threads run could leave their locks held for ever.
+        if options.width > 1 and options.parallel == "process" and ServedCommands.available():
+            # The lock stays with the server: the next run must not begin before all of this one has ended.
+            self._served = ServedCommands(
+                self._loop,
+                direct=commands,
+                width=options.width,
+                continue_=options.continue_,
+                grace_s=workspace.settings.grace,
+            )
         run = Run(
             self._plan,
             RunOptions(
@@ -243,7 +251,13 @@ class Session:
             recorder=recorder,
             values=workspace.values,
             host=self._hosting.host,
-            executors=Executors(commands, self._hosting.python, self._hosting.inline, self._hosting.pipeline),
+            executors=Executors(
+                self._served or commands,
+                self._hosting.python,
+                self._hosting.inline,
+                self._hosting.pipeline,
+                self._served,
+            ),
             loop=self._loop,
             sink=sink,
             environ=workspace.environ,

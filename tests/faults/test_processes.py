@@ -21,7 +21,7 @@ from buildkit.engine.job import Command, CommandJob, JobStatus, PythonJob
 from buildkit.engine.log import sanitize
 from buildkit.engine.process import ProcessExecutor
 from buildkit.engine.procfs import list_processes
-from buildkit.engine.spawner import Spawner
+from buildkit.engine.served_commands import ServedCommands
 from buildkit.engine.workers import WorkerPool
 
 LINUX = sys.platform.startswith("linux")
@@ -49,14 +49,23 @@ def call(payload, out, err):
 
 
 @pytest.fixture(
-    params=["direct", pytest.param("spawner", marks=pytest.mark.skipif(not LINUX, reason="Linux"))]
+    params=["direct", pytest.param("served", marks=pytest.mark.skipif(not LINUX, reason="Linux"))]
 )
 def rig(request) -> Iterator[Rig]:
     def executor(loop):
-        spawner = Spawner(loop, few=0) if request.param == "spawner" else None
-        return ProcessExecutor(loop, grace_s=0.3, spawner=spawner)
+        direct = ProcessExecutor(loop, grace_s=0.3)
+        if request.param == "direct":
+            return direct
+        return ServedCommands(loop, direct=direct, width=2, continue_=True, grace_s=0.3, few=0)
 
     with Rig(executor) as made:
+        yield made
+
+
+@pytest.fixture
+def direct_rig() -> Iterator[Rig]:
+    """For what can only be seen from within the process that starts the commands."""
+    with Rig(lambda loop: ProcessExecutor(loop, grace_s=0.3)) as made:
         yield made
 
 
@@ -68,7 +77,8 @@ def pool() -> Iterator[Rig]:
 
 @pytest.fixture
 def lifeline(request, tmp_path) -> Iterator[Lifeline]:
-    made = request.getfixturevalue("pool" if "pool" in request.fixturenames else "rig")
+    name = next(name for name in ("pool", "direct_rig", "rig") if name in request.fixturenames)
+    made = request.getfixturevalue(name)
     line = Lifeline(tmp_path, made.loop)
     yield line
     line.close()
@@ -191,16 +201,16 @@ def test_a_daemon_of_a_cancelled_command_is_gone(rig, lifeline, daemon) -> None:
 
 
 @pytest.mark.skipif(not LINUX, reason="without a subreaper such a daemon is nobody's child")
-def test_a_daemon_that_wiped_its_environment_is_gone(rig, lifeline, daemon, tmp_path) -> None:
+def test_a_daemon_that_wiped_its_environment_is_gone(direct_rig, lifeline, daemon, tmp_path) -> None:
     # It daemonizes when the job has been running for long enough that orphans are adopted.
     with gate(tmp_path) as (path, open_gate):
-        job = rig.start(commands(f"read x < {path}; env -i {daemon} {lifeline.path}; sleep 1000"))
-        rig.until(lambda: rig.executor.ender.adopts)
+        job = direct_rig.start(commands(f"read x < {path}; env -i {daemon} {lifeline.path}; sleep 1000"))
+        direct_rig.until(lambda: direct_rig.executor.ender.adopts)
         open_gate()
-        rig.until(lambda: b"daemon" in lifeline.said)
-        rig.executor.cancel(job)
-        assert rig.wait(job).status is JobStatus.CANCELLED
-        rig.until(lambda: lifeline.ended)
+        direct_rig.until(lambda: b"daemon" in lifeline.said)
+        direct_rig.executor.cancel(job)
+        assert direct_rig.wait(job).status is JobStatus.CANCELLED
+        direct_rig.until(lambda: lifeline.ended)
 
 
 def test_a_daemon_is_spared_when_another_job_is_cancelled(rig, lifeline, daemon, tmp_path) -> None:
@@ -287,8 +297,8 @@ def test_a_command_that_somebody_else_kills_is_reported_for_what_it_is(rig, life
 
 
 def test_a_thousand_jobs_leave_no_descriptor_and_no_zombie(rig) -> None:
-    children_before = set(own_zombies_and_children())  # of other tests
     rig.run(commands("true"))
+    children_before = set(own_zombies_and_children())  # of other tests, and the server
     before = len(os.listdir("/dev/fd"))
     job = CommandJob((Command("true", ("/bin/sh", "-c", "echo x")),))
     for _ in range(100):
@@ -299,15 +309,18 @@ def test_a_thousand_jobs_leave_no_descriptor_and_no_zombie(rig) -> None:
 
 
 @pytest.mark.skipif(not LINUX, reason="orphans are adopted on Linux only")
-def test_orphans_that_we_adopted_leave_no_zombies(rig, lifeline) -> None:
+def test_orphans_that_we_adopted_leave_no_zombies(direct_rig, lifeline) -> None:
     before = set(own_zombies_and_children())  # of other tests
-    rig.executor.ender.adopt()
+    direct_rig.executor.ender.adopt()
     orphan = f"(exec 9> {lifeline.path}; exec >&- 2>&-; true) &"
-    for number in [rig.start(commands(orphan + " exit 0")) for _ in range(20)]:
-        rig.wait(number)
-    rig.until(lambda: lifeline.ended)
-    rig.until(
-        lambda: rig.run(commands("true")).status is JobStatus.OK and set(own_zombies_and_children()) <= before
+    for number in [direct_rig.start(commands(orphan + " exit 0")) for _ in range(20)]:
+        direct_rig.wait(number)
+    direct_rig.until(lambda: lifeline.ended)
+    direct_rig.until(
+        lambda: (
+            direct_rig.run(commands("true")).status is JobStatus.OK
+            and set(own_zombies_and_children()) <= before
+        )
     )
 
 

@@ -11,22 +11,32 @@ from engine_rig import Rig, commands, gate, shell
 from buildkit.engine import process as process_module
 from buildkit.engine.job import Command, CommandJob, JobStatus, PythonJob
 from buildkit.engine.process import ProcessExecutor, judge
-from buildkit.engine.spawner import Spawner
+from buildkit.engine.served_commands import ServedCommands
 
 LINUX = sys.platform.startswith("linux")
 
 
 @pytest.fixture(
-    params=["direct", pytest.param("spawner", marks=pytest.mark.skipif(not LINUX, reason="Linux"))]
+    params=["direct", pytest.param("served", marks=pytest.mark.skipif(not LINUX, reason="Linux"))]
 )
 def rig(request):
-    """Commands are started in the loop's thread, or in that of a spawner: nobody may see a difference."""
-    with Rig(lambda loop: ProcessExecutor(loop, spawner=spawner(request, loop))) as made:
+    """Commands are started by this process, or by a server: nobody may see a difference."""
+    with Rig(lambda loop: executor(loop, request)) as made:
         yield made
 
 
-def spawner(request, loop):
-    return Spawner(loop, few=0) if request.param == "spawner" else None
+@pytest.fixture
+def direct_rig():
+    """For what can only be seen from within the process that starts the commands."""
+    with Rig(ProcessExecutor) as made:
+        yield made
+
+
+def executor(loop, request):
+    direct = ProcessExecutor(loop)
+    if request.param == "direct":
+        return direct
+    return ServedCommands(loop, direct=direct, width=2, continue_=True, grace_s=2.0, few=0)
 
 
 def direct(*argv: str, **options: object) -> CommandJob:
@@ -248,12 +258,12 @@ def test_only_commands_are_accepted(rig) -> None:
 # --- time and order
 
 
-def test_a_command_that_closes_its_output_early_is_waited_for(rig, tmp_path) -> None:
+def test_a_command_that_closes_its_output_early_is_waited_for(direct_rig, tmp_path) -> None:
     with gate(tmp_path) as (path, open_gate):
-        job = rig.start(commands(f"exec >&- 2>&-; read x < {path}; exit 5"))
-        rig.until(lambda: not rig.executor._running[job].fds)
+        job = direct_rig.start(commands(f"exec >&- 2>&-; read x < {path}; exit 5"))
+        direct_rig.until(lambda: not direct_rig.executor._running[job].fds)
         open_gate()
-        assert rig.wait(job).exit_code == 5
+        assert direct_rig.wait(job).exit_code == 5
 
 
 def test_a_background_process_that_holds_the_output_does_not_hold_the_task(rig, tmp_path) -> None:
@@ -307,15 +317,16 @@ def test_cpu_time_and_block_output_are_those_of_the_child(rig, tmp_path) -> None
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sampled from /proc")
-def test_peak_memory_is_that_of_the_child_and_not_ours(rig, tmp_path) -> None:
+def test_peak_memory_is_that_of_the_child_and_not_ours(direct_rig, tmp_path) -> None:
     with gate(tmp_path) as (path, open_gate):
         # Small, but alive until it was looked at; we ourselves are far larger than `sh`.
-        job = rig.start(commands(f"read x < {path}"))
-        rig.until(lambda: rig.executor._running[job].outcome.cost.rss_bytes is not None)
+        job = direct_rig.start(commands(f"read x < {path}"))
+        direct_rig.until(lambda: direct_rig.executor._running[job].outcome.cost.rss_bytes is not None)
         open_gate()
-        small = rig.wait(job).cost.rss_bytes
+        small = direct_rig.wait(job).cost.rss_bytes
     program = "x = bytearray(200_000_000)"
-    large = rig.run(CommandJob((Command("large", (sys.executable, "-S", "-c", program)),))).cost.rss_bytes
+    job = CommandJob((Command("large", (sys.executable, "-S", "-c", program)),))
+    large = direct_rig.run(job).cost.rss_bytes
     assert small is not None
     assert large is not None
     assert small < 8_000_000 < 200_000_000 < large < 240_000_000

@@ -45,7 +45,7 @@ class AheadRig(Rig):
         self.until(lambda: self.executor.room_ahead() or len(self.outcomes) == self._next)
         return self.ahead(job) if self.executor.room_ahead() else self.start(job)
 
-    def _began(self, job_id: int) -> None:
+    def _began(self, job_id: int, _began_ns: int) -> None:
         self.events.append(("began", job_id))
 
     def _done(self, job_id: int, outcome: JobOutcome) -> None:
@@ -204,7 +204,7 @@ def test_a_job_that_waits_behind_another_goes_to_a_worker_that_is_free(tmp_path)
         rig.run(job("whoami"))
         first = rig.start(job("wait_at", path))
         second = rig.ahead(job("whoami"))
-        rig.executor.spread()
+        rig.executor.spread(8)
         assert rig.wait(second).status is JobStatus.OK
         assert first not in rig.outcomes
         let_go()
