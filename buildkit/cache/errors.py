@@ -21,11 +21,11 @@ class OutputMissing(CaptureError):  # noqa: N818 - reads as what happened, like 
     """The task ended, and the output that it declares is not there."""
 
 
-class OutputChanged(CaptureError):  # noqa: N818
+class OutputChanged(CaptureError):  # noqa: N818 - as above
     """Somebody wrote to the output while it was being read."""
 
 
-class OutputUnstorable(CaptureError):  # noqa: N818
+class OutputUnstorable(CaptureError):  # noqa: N818 - as above
     """The output is a socket, a pipe or a device, or it cannot be read."""
 
 
@@ -33,7 +33,7 @@ class RestoreError(BuildkitError):
     """The outputs did not come back from the cache; the task has to run."""
 
 
-class RestoreMiss(RestoreError):  # noqa: N818
+class RestoreMiss(RestoreError):  # noqa: N818 - as above
     """A blob is missing or damaged, or a link leads to other content than it did. Nothing was touched.
 
     `stale` is true when the action result can never be restored again and should be deleted.
@@ -44,9 +44,9 @@ class RestoreMiss(RestoreError):  # noqa: N818
         self.stale = stale
 
 
-class RestoreRefused(RestoreError):  # noqa: N818
+class RestoreRefused(RestoreError):  # noqa: N818 - as above
     """Something that is not ours stands where an output belongs. Nothing was touched."""
 
 
-class RestoreFailed(RestoreError):  # noqa: N818
+class RestoreFailed(RestoreError):  # noqa: N818 - as above
     """The disk refused in the middle; some outputs may be there already, none is half written."""

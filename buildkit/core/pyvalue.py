@@ -93,11 +93,11 @@ class ValueEncoder:
         if atom is not None:
             return atom(value)
         if kind is list or kind is tuple:
-            return self.nested(value, partial(self.sequence, kind.__name__, value))  # type: ignore[arg-type]
+            return self.nested(value, partial(self.sequence, kind.__name__, value))  # type: ignore[arg-type] # as above
         if kind is dict:
-            return self.nested(value, partial(self.mapping, value))  # type: ignore[arg-type]
+            return self.nested(value, partial(self.mapping, value))  # type: ignore[arg-type] # as above
         if kind is set or kind is frozenset:
-            return self.nested(value, partial(self.members, kind.__name__, value))  # type: ignore[arg-type]
+            return self.nested(value, partial(self.members, kind.__name__, value))  # type: ignore[arg-type] # as above
         return self._objects(value, self)
 
     def nested(self, value: object, body: Callable[[], str]) -> str:

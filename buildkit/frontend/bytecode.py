@@ -45,13 +45,12 @@ def fresh_modules() -> Iterator[None]:
                 data = data[:8] + time_of_source + data[12:]
         write(loader, path, data, **options)
 
-    SourceFileLoader.path_stats = path_stats  # type: ignore[method-assign,assignment]
-    SourceFileLoader.set_data = set_data  # type: ignore[method-assign,assignment]
+    loader: Any = SourceFileLoader  # its methods are replaced, and put back
+    loader.path_stats, loader.set_data = path_stats, set_data
     try:
         yield
     finally:
-        SourceFileLoader.path_stats = stats_of  # type: ignore[method-assign]
-        SourceFileLoader.set_data = write  # type: ignore[method-assign]
+        loader.path_stats, loader.set_data = stats_of, write
 
 
 def _is_installed(path: str) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from doit.dependency import UptodateCalculator
@@ -18,6 +17,7 @@ from doit.task import result_dep
 from doit.tools import config_changed, run_once
 
 from buildkit.core.plan import Check, CheckKind
+from buildkit.engine.host import CheckAnswer
 
 
 def describe_checks(task: DoitTask) -> tuple[Check, ...]:
@@ -60,15 +60,7 @@ def _describe(item: Any, *, from_getargs: bool) -> Check | None:
     return Check(CheckKind.OPAQUE, name, "")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What an opaque item said; `value` None means that it has no opinion."""
-
-    name: str
-    value: bool | None
-
-
-def ask_opaque(task: DoitTask, dependency: Any, tasks: Mapping[str, DoitTask]) -> list[Answer]:
+def ask_opaque(task: DoitTask, dependency: Any, tasks: Mapping[str, DoitTask]) -> list[CheckAnswer]:
     """Ask the items that only doit can evaluate, as doit does; their value savers are left on the task.
 
     Raises whatever a user's callable raises.
@@ -78,7 +70,7 @@ def ask_opaque(task: DoitTask, dependency: Any, tasks: Mapping[str, DoitTask]) -
         check = _describe(item, from_getargs=_is_getargs(task, item))
         if check is None or check.kind is not CheckKind.OPAQUE:
             continue
-        answers.append(Answer(check.name, _ask(task, item, args, kwargs, dependency, tasks)))
+        answers.append(CheckAnswer(check.name, _ask(task, item, args, kwargs, dependency, tasks)))
     return answers
 
 

@@ -50,10 +50,8 @@ class Dirtiness:
             self._process = subprocess.Popen(
                 ("git", "status", "--porcelain", "--untracked-files=no"),
                 cwd=self._root,
-                env={
-                    **self._environ,
-                    "GIT_OPTIONAL_LOCKS": "0",
-                },  # or it would refresh the index under a task's feet
+                # Without the lock, or it would refresh the index under a task's feet.
+                env={**self._environ, "GIT_OPTIONAL_LOCKS": "0"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

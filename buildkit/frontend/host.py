@@ -68,7 +68,7 @@ class DoitHost:
             raise PlanError(f"task '{task.name}': {told(error, 'an uptodate check')}") from None
         if _dependencies(doit_task) != before:
             task = self.replan(task)
-        return task, [CheckAnswer(answer.name, answer.value) for answer in answers]
+        return task, answers
 
     def forget_code(self) -> None:
         """Read Python code anew from now on."""

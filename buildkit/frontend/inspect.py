@@ -13,6 +13,7 @@ from doit.task import Task as DoitTask
 
 from buildkit.core.execution import Cost
 from buildkit.core.plan import Plan, Task, TaskKind
+from buildkit.engine.job import JobOutcome, JobStatus
 from buildkit.engine.judge import Judge, Judgement
 from buildkit.engine.log import TaskLog
 from buildkit.engine.recorder import Recorder
@@ -68,14 +69,10 @@ class Inspector:
             self.plan.extend([task])
         return task
 
-    def judgement(self, name: str) -> Judgement | None:
+    def status_of(self, doit_task: DoitTask, _tasks: Mapping[str, DoitTask]) -> Judgement | None:
         """Return the judgement of a task, None for a group. JudgeError and HostError as in a run."""
-        task = self.task(name)
+        task = self.task(doit_task.name)
         return None if task.kind is TaskKind.GROUP else self.judge.judge(task)
-
-    def status_of(self, task: DoitTask, _tasks: Mapping[str, DoitTask]) -> Judgement | None:
-        """Judge a doit task (the question of `BuildkitDependency`)."""
-        return self.judgement(task.name)
 
     def record(self, doit_task: DoitTask, _tasks: Mapping[str, DoitTask]) -> None:
         """Record a task as it is on disk, as if it had just run."""
@@ -95,8 +92,6 @@ class Inspector:
         results = {
             check.value: self._workspace.values.result_of(self.plan, check.value) for check in task.checks
         }
-        from buildkit.engine.job import JobOutcome, JobStatus  # only `doit reset-dep` comes here
-
         outcome = JobOutcome(JobStatus.OK, values=dict(doit_task.values))
         trace = self._workspace.traces.get(task.name)
         recorder.succeeded(

@@ -13,6 +13,7 @@ from buildkit.report.data import SlaLevel, SlaRow
 from buildkit.report.samples import Samples
 
 WARNING_FROM = 0.8  # of the target
+_THIS_RUN = 0  # stands for a run whose number does not matter
 
 
 def level_of(share: float) -> SlaLevel:
@@ -30,10 +31,10 @@ def sla_rows(samples: Samples) -> tuple[SlaRow, ...]:
     )
 
 
-def rows_of_run(executions: Iterable[Execution], run_id: int = 0) -> tuple[SlaRow, ...]:
+def rows_of_run(executions: Iterable[Execution]) -> tuple[SlaRow, ...]:
     """Return the executions of one run that were held to a target, worst first."""
     return _worst_first(
-        _row(one.task, one.sla_s, run_id, one.cost.wall_ns, int(one.cost.wall_ns >= one.sla_s * 1e9), 1)
+        _row(one.task, one.sla_s, _THIS_RUN, one.cost.wall_ns, int(one.cost.wall_ns >= one.sla_s * 1e9), 1)
         for one in executions
         if one.sla_s
     )

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from buildkit.core.quantiles import whole_median
 from buildkit.report.data import Regression, Unit
 from buildkit.report.regressions import Detector, Run, Settings, State, Verdict, control_across
+from buildkit.report.regressions.sieve import LEAST, quiet_length, sureness
 from buildkit.report.samples import Samples
-from buildkit.report.screen import LEAST, quiet_length, sureness
 from buildkit.state.history import Accepted, History, Point
 from buildkit.state.runs import RunRecord
 

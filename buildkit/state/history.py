@@ -38,7 +38,7 @@ _IMPORT_RUN = _insert("runs", (*INFO_FIELDS, *SUMMARY_FIELDS, "skipped_ranges"),
 _FINISHED = ", ".join(f"{column} = ?" for column in (*SUMMARY_FIELDS, "skipped_ranges", "extra"))
 _FINISH_RUN = f"UPDATE runs SET {_FINISHED} WHERE id = ?"  # noqa: S608 constants
 _UPDATE_RECENT = "UPDATE tasks SET recent_wall_ns = ?, recent_cpu_ns = ?, recent_rss_bytes = ? WHERE id = ?"
-_SELECT_RUNS = f"SELECT id, skipped_ranges, extra, {', '.join(INFO_FIELDS + SUMMARY_FIELDS)} FROM runs"  # noqa: S608
+_SELECT_RUNS = f"SELECT id, skipped_ranges, extra, {', '.join(INFO_FIELDS + SUMMARY_FIELDS)} FROM runs"  # noqa: S608 constants
 _SELECT_EXECUTIONS = f"""
     SELECT tasks.name AS task, reasons.text AS reasons, workers.text AS worker, uncacheable.text AS why,
            {", ".join(f"executions.{column}" for column in rows.EXECUTION_COLUMNS)}

@@ -10,7 +10,7 @@ from buildkit.core.errors import UsageError
 from buildkit.report.collect import Query, collect
 from buildkit.report.data import Unit
 from buildkit.report.gate import failures_of, parse_gate, with_allowances
-from buildkit.report.screen import sureness
+from buildkit.report.regressions.sieve import sureness
 from buildkit.state.history import Accepted
 
 TODAY = datetime.date(2026, 3, 1)

@@ -15,8 +15,8 @@ from buildkit.report.regressions.calibration import LOWEST
 from buildkit.report.regressions.detector import Detector
 from buildkit.report.regressions.series import Run, State, Verdict
 from buildkit.report.regressions.settings import DEFAULT, Settings
+from buildkit.report.regressions.sieve import LEAST, quiet_length, sureness
 from buildkit.report.regressions.strata import fit, sample_of
-from buildkit.report.screen import LEAST, quiet_length, sureness
 
 OUT = 3.3  # standard errors by which the latest values must stand out to be judged
 JUST_BEFORE = 24  # latest runs that are looked at on their own, too
