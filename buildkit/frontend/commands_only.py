@@ -24,6 +24,8 @@ def needs_dodo(task: Task, fixed: Collection[str]) -> str | None:
     """
     if task.kind is TaskKind.HOSTED:
         return "it has Python actions"
+    if any(action.env is not None for action in task.actions):
+        return "it has an environment of its own, which is not written down"
     if task.dynamic or task.calc_deps:
         return "what it depends on is only known while it runs"
     if task.setup:

@@ -241,7 +241,8 @@ def _encode(task: Task) -> bytes:
         "kind": int(task.kind),
         "getargs": tuple(map(tuple, task.getargs)),
         "checks": tuple((int(check.kind), check.name, check.value) for check in task.checks),
-        "actions": tuple(map(tuple, task.actions)),
+        # Values of variables may be secrets, and are written down nowhere; that there are some is kept.
+        "actions": tuple(tuple(each if each.env is None else each._replace(env=())) for each in task.actions),
         "settings": tuple(task.settings),
     }
     return marshal.dumps(tuple(plain.values()))

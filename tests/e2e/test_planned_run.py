@@ -513,3 +513,9 @@ def test_what_a_python_action_reads_unsaid_takes_the_long_way_after_all(project:
     result = buildkit(project)
     assert (result.exit_code, result.ran) == (0, ("generate", "python"))
     assert project.read("out/used") == "NEW TEXT\n"
+
+
+def test_explain_plan_tells_what_runs_each_time(project: Project) -> None:
+    project.dodo("def task_always():\n    return {'actions': ['say always']}\n")
+    buildkit(project)
+    assert "1 more to run each time" in project.run("explain", "--plan", check=0).stdout
