@@ -24,6 +24,7 @@ from buildkit.state.database import telling_damage
 SCHEMA = 1
 
 _BUSY_S = 10.0  # transactions last milliseconds; ten seconds mean that a process was stopped inside one
+_MOST_KEYS = 500  # in one question
 _USED_GRAIN_S = 60  # a use within the same minute is not written down again
 
 _TABLES = """
@@ -80,6 +81,7 @@ class Index:
         self._puts: dict[str, tuple[str, int, str, bytes, str]] = {}
         self._uses: dict[str, int] = {}
         self._counts: dict[str, int] = {}
+        self._fetched: dict[str, tuple[object, ...] | None] = {}  # rows ahead of `get`; None: there is none
 
     @classmethod
     def open(cls, path: str) -> Index:
@@ -118,12 +120,26 @@ class Index:
 
     # --- results
 
+    def fetch(self, keys: Iterable[Digest]) -> None:
+        """Read at once what `get` is going to be asked for; what an earlier call has read is forgotten."""
+        self._fetched = dict.fromkeys(keys)
+        wanted = list(self._fetched)
+        for start in range(0, len(wanted), _MOST_KEYS):
+            part = wanted[start : start + _MOST_KEYS]
+            marks = ",".join("?" * len(part))
+            query = f"SELECT key, body, checksum, used_at FROM action_result WHERE key IN ({marks})"  # noqa: S608 - only question marks
+            for key, *row in self._connection.execute(query, part):
+                self._fetched[key] = tuple(row)
+
     def get(self, key: Digest, now_s: float) -> ActionResult | None:
         """Return the result under `key`, or `None`; a row that is damaged is deleted."""
         pending = self._puts.get(key)
         if pending is not None:
             return decode_result(pending[3])
-        row = self._connection.execute(_SELECT, (key,)).fetchone()
+        if key in self._fetched:
+            row = self._fetched.pop(key)
+        else:
+            row = self._connection.execute(_SELECT, (key,)).fetchone()
         if row is None:
             return None
         result = _sound_result(key, row)
@@ -147,8 +163,8 @@ class Index:
         """Return which blobs the results need, of those of the keys that have one; marks nothing as used."""
         wanted = list(keys)
         found = {key: self._puts[key][2] for key in wanted if key in self._puts}
-        for start in range(0, len(wanted), 500):
-            part = wanted[start : start + 500]
+        for start in range(0, len(wanted), _MOST_KEYS):
+            part = wanted[start : start + _MOST_KEYS]
             marks = ",".join("?" * len(part))
             query = f"SELECT key, blobs FROM action_result WHERE key IN ({marks})"  # noqa: S608 - only question marks
             found.update((Digest(key), str(blobs)) for key, blobs in self._connection.execute(query, part))
@@ -159,6 +175,7 @@ class Index:
         body = encode_result(result)
         blobs = " ".join(dict.fromkeys(blob_digests(result)))
         self._puts[key] = (key, int(now_s), blobs, body, _checksum(key, body))
+        self._fetched.pop(key, None)
 
     def count(self, name: str, number: int = 1) -> None:
         """Add to a counter, at the next flush."""
@@ -220,6 +237,7 @@ class Index:
         for (key,) in doomed:
             self._puts.pop(key, None)
             self._uses.pop(key, None)
+            self._fetched.pop(key, None)
         with self._transaction():
             self._connection.executemany("DELETE FROM action_result WHERE key = ?", doomed)
 
@@ -235,6 +253,7 @@ class Index:
     def delete_all(self) -> None:
         """Delete every result and every counter."""
         self.drop_buffer()
+        self._fetched.clear()
         with self._transaction():
             self._connection.execute("DELETE FROM action_result")
             self._connection.execute("DELETE FROM counter WHERE name <> 'schema'")

@@ -142,6 +142,11 @@ class LocalCache:
 
     # --- looking up
 
+    def fetch(self, keys: Iterable[Digest]) -> None:
+        """Read at once the results of keys that will be asked for one by one right after this."""
+        wanted = list(keys)
+        self._ask(lambda index: index.fetch(wanted))
+
     def get(self, key: Digest) -> ActionResult | None:
         """Return the result of the action, or `None`."""
         found = self.get_first((key,))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from buildkit.core.decide import Course, Facts, RecordStatus, Verdict, decide
@@ -25,6 +25,7 @@ from buildkit.engine.outputs import AS_RECORDED, OutputsSeen, compare_outputs, d
 from buildkit.engine.values import ValueMissingError, ValueTable
 from buildkit.state.traces import FAILED, FORGOTTEN, OK, Trace, TraceStore
 
+_encode_json = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` makes a new one for each text
 _STATUS = {OK: RecordStatus.OK, FAILED: RecordStatus.FAILED, FORGOTTEN: RecordStatus.FORGOTTEN}
 
 
@@ -78,6 +79,7 @@ class Judge:
         self._always = always
         self._ambient: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[Component, ...]] = {}
         self._tools = self._resolver()
+        self._tools_at_risk = set(map(os.path.basename, plan.programs))
         self._code_at_risk = False
 
     def _resolver(self) -> ToolResolver:
@@ -107,6 +109,18 @@ class Judge:
         """Resolve programs again: a task has made a file that commands may name."""
         self._ambient.clear()
         self._tools = self._resolver()
+
+    def tasks_were_added(self, tasks: Iterable[Task]) -> None:
+        """Take note of the programs that new tasks name."""
+        self._tools_at_risk.update(os.path.basename(name) for task in tasks for name in task.programs)
+
+    def files_were_made(self, paths: Sequence[str], *, only_files: bool = False) -> None:
+        """Look again at programs and code where these outputs may be such; `only_files`: no directories."""
+        if any([path.rpartition("/")[2] in self._tools_at_risk for path in paths]):
+            self.tools_may_have_changed()
+        holds_code = any([path.endswith(".py") for path in paths])
+        if holds_code or (not only_files and any(map(os.path.isdir, paths))):
+            self.code_may_have_changed()
 
     def judge(self, task: Task) -> Judgement:
         """Return what is to be done with a task whose waits are over.
@@ -309,9 +323,7 @@ class Judge:
 
 def encode_components(components: tuple[Component, ...], inputs: list[tuple[str, Fingerprint]]) -> str:
     """Return the JSON text of what a key was made of."""
-    return json.dumps(
-        [components, [(path, seen.digest, seen.mode) for path, seen in inputs]], separators=(",", ":")
-    )
+    return _encode_json([components, [(path, seen.digest, seen.mode) for path, seen in inputs]])
 
 
 def decode_components(

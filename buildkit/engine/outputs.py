@@ -25,9 +25,13 @@ _FILE = OutputKind.FILE
 _KINDS = {str(kind): kind for kind in OutputKind}
 
 
+# `json.dumps` would make an encoder of its own for each text.
+_encode_json = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def encode_outputs(outputs: Iterable[OutputFile]) -> str:
     """Return outputs as the JSON text of a trace."""
-    return json.dumps([(o.path, o.kind, o.digest, o.mode, o.link) for o in outputs], separators=(",", ":"))
+    return _encode_json([(o.path, o.kind, o.digest, o.mode, o.link) for o in outputs])
 
 
 def decode_outputs(text: str) -> list[OutputFile]:

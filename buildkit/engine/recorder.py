@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from buildkit.cache.capture import OutputEntry
 from buildkit.cache.errors import CaptureError, OutputMissing, OutputUnstorable, RestoreError
@@ -26,7 +26,7 @@ from buildkit.engine.outputs import decode_outputs, encode_outputs
 from buildkit.engine.place import is_bound, lookup_keys, names_a_place, names_of_place, place_key
 from buildkit.engine.values import ValueTable
 from buildkit.engine.writes import WriteWatch
-from buildkit.state.traces import FAILED, OK, TraceRow, TraceStore
+from buildkit.state.traces import FAILED, OK, Trace, TraceRow, TraceStore
 
 _NOTE = "buildkit.rewritten"  # in a trace's `extra`: see `_note_of`
 
@@ -58,6 +58,7 @@ class CameBack(NamedTuple):
     log: TaskLog | None
     size: int
     wall_ns: int  # what the recorded execution took
+    only_files: bool  # no output is a directory or a link
 
 
 class Recorder:
@@ -144,9 +145,9 @@ class Recorder:
         texts = (values_json, result_json)
         if trouble is not None:
             self._warn(trouble)
-            self._put(task, None, (), judgement, *texts, cost.wall_ns, note=note)
+            self._put(task, None, "[]", judgement, *texts, cost.wall_ns, note=note)
             return Kept(False, uncacheable=trouble)
-        self._put(task, judgement.key, outputs, judgement, *texts, cost.wall_ns, note=note)
+        self._put(task, judgement.key, encode_outputs(outputs), judgement, *texts, cost.wall_ns, note=note)
         if made.unstorable is not None or judgement.key is None:
             return Kept(True, uncacheable=made.unstorable)
         if note is not None:
@@ -333,6 +334,17 @@ class Recorder:
 
     # --- restoring
 
+    def look_ahead(self, judgements: Iterable[Judgement]) -> None:
+        """Ask the cache at once what `restore` is going to ask it for each of these."""
+        keys = [
+            key
+            for judgement in judgements
+            if judgement.key is not None and judgement.task.uncacheable is None
+            for key in lookup_keys(judgement.task, judgement.key, self._root)
+        ]
+        if keys and self._cache is not None:
+            self._cache.fetch(keys)
+
     def restore(self, task: Task, judgement: Judgement) -> CameBack | None:
         """Bring back what the cache has under the key of this judgement; None when the task has to run."""
         if self._cache is None or task.uncacheable is not None or not judgement.cacheable:
@@ -342,17 +354,18 @@ class Recorder:
         if found is None:
             return None
         key, result = found
-        previous = decode_outputs(judgement.trace.outputs) if judgement.trace is not None else []
+        outputs = encode_outputs(result.outputs)
+        only_files = all([output.kind is OutputKind.FILE for output in result.outputs])
         try:
             restored = self._cache.restore(
                 key,
                 result,
                 root=self._root,
                 declared=task.outputs,
-                expected_previous=[output.path for output in previous],
+                expected_previous=_left_over(judgement.trace, outputs, only_files=only_files),
             )
             log = TaskLog.from_bytes(restored.log) if restored.log is not None else None
-            values, task_result = json.loads(result.values_json), json.loads(result.result_json)
+            values, task_result = _from_json(result.values_json), _from_json(result.result_json)
         except (RestoreError, ValueError):
             for path in task.outputs:
                 self._table.forget(path)
@@ -362,8 +375,8 @@ class Recorder:
             self._learn(task, entry)
         self._values.saved(task.name, values, task_result)
         texts = (result.values_json, result.result_json)
-        self._put(task, judgement.key, result.outputs, judgement, *texts, result.wall_ns)
-        return CameBack(log, restored.size, result.wall_ns)
+        self._put(task, judgement.key, outputs, judgement, *texts, result.wall_ns)
+        return CameBack(log, restored.size, result.wall_ns, only_files)
 
     # --- the trace
 
@@ -382,7 +395,7 @@ class Recorder:
         self,
         task: Task,
         key: str | None,
-        outputs: Iterable[OutputFile],
+        outputs_json: str,
         judgement: Judgement,
         values_json: str,
         result_json: str,
@@ -390,15 +403,18 @@ class Recorder:
         *,
         note: str | None = None,
     ) -> None:
+        """Record a task, unless that is what its record says already."""
         extra = judgement.trace.extra if judgement.trace is not None else "{}"
         if note is not None or _NOTE in extra:
             extra = json.dumps({**json.loads(extra), _NOTE: note})
+        if judgement.trace == (key, outputs_json, values_json, result_json, OK, False, wall_ns, extra):
+            return
         self._traces.put(
             TraceRow(
                 task.name,
                 key,
                 encode_components(judgement.components, judgement.inputs) if key is not None else "",
-                encode_outputs(outputs),
+                outputs_json,
                 values_json,
                 result_json,
                 OK,
@@ -458,6 +474,18 @@ def _last_note(judgement: Judgement) -> str | None:
         return None
     note = json.loads(judgement.trace.extra).get(_NOTE)
     return note if isinstance(note, str) else None
+
+
+def _left_over(trace: Trace | None, outputs_json: str, *, only_files: bool) -> list[str]:
+    """Return the outputs of an earlier state, as far as others are to come in their place."""
+    if trace is None or (only_files and trace.outputs == outputs_json):
+        return []
+    return [output.path for output in decode_outputs(trace.outputs)]
+
+
+def _from_json(text: str) -> Any:
+    """Return what a text stands for, at no cost for those of tasks that saved nothing."""
+    return {} if text == "{}" else None if text == "null" else json.loads(text)
 
 
 def _ignore(error: OSError) -> None:

@@ -103,6 +103,7 @@ class Run:
         self._running: dict[int, _Running] = {}
         self._ahead: dict[int, _Running] = {}  # given to an executor, to begin after another one
         self._judgements: dict[str, Judgement] = {}
+        self._judged: list[tuple[Node, Judgement]] = []  # not acted on yet
         self._executions: list[Execution] = []
         self._ended: deque[tuple[_Running, JobOutcome]] = deque()  # succeeded, and not yet recorded
         self._pools: dict[str, int] = {}
@@ -114,7 +115,6 @@ class Run:
         self._teardown = Teardown(host, executors.python, loop, self._emit)
         self._started_ns = 0
         self._last_flush = 0.0
-        self._tools_at_risk: set[str] = set(map(os.path.basename, plan.programs))
         self.totals = RunTotals()
 
     def execute(self) -> RunTotals:
@@ -192,7 +192,9 @@ class Run:
             try:
                 self._judge_node(node)
             except JudgeError as error:
+                self._act_on_judged()
                 self._fail(node, Failure(FailureKind.DEPENDENCY, _checking(node.task, str(error))))
+        self._act_on_judged()
         return any_judged
 
     def _judge_node(self, node: Node) -> None:
@@ -218,6 +220,18 @@ class Run:
         else:
             judgement = self._judge.judge(task)
             node.task = judgement.task
+            if judgement.cacheable and self._options.width > 1:
+                self._judged.append((node, judgement))
+            else:
+                self._act(node, judgement)
+
+    def _act_on_judged(self) -> None:
+        """Act on the judgements that the cache may answer, after one question to it for all of them."""
+        judged, self._judged = self._judged, []
+        self._recorder.look_ahead(judgement for _node, judgement in judged)
+        for node, judgement in judged:
+            if self._stopping:
+                return
             self._act(node, judgement)
 
     def _ignore(self, node: Node) -> None:
@@ -230,9 +244,7 @@ class Run:
         values = {name: self._values.values(name) for name in node.task.calc_deps}
         extension = self._host.extend(node.task, values)
         self._plan.extend((*extension.added, extension.task))
-        self._tools_at_risk.update(
-            os.path.basename(name) for task in (*extension.added, extension.task) for name in task.programs
-        )
+        self._judge.tasks_were_added((*extension.added, extension.task))
         if extension.drop:
             self._scheduler.finish(node, Decision.SKIPPED)
             return False
@@ -287,7 +299,7 @@ class Run:
         execution.cost = Cost(wall_ns=time.monotonic_ns() - started_ns)
         execution.bytes_restored = back.size
         execution.saved_ns = back.wall_ns
-        self._files_made(node.task)
+        self._judge.files_were_made(node.task.outputs, only_files=back.only_files)
         self._finish(node, execution)
         self._emit(events.Restored(node.task, back.log, execution))
         return True
@@ -444,7 +456,7 @@ class Run:
         execution.bytes_stored = kept.stored_bytes
         execution.cacheable = kept.uncacheable is None
         execution.uncacheable_reason = kept.uncacheable
-        self._files_made(task)
+        self._judge.files_were_made(task.outputs)
         self._finish(node, execution)
         self._emit(events.Succeeded(task, outcome, execution))
 
@@ -485,13 +497,6 @@ class Run:
         self._emit(events.Failed(node.task, failure, outcome, execution))
         if not self._options.continue_:
             self._stop()
-
-    def _files_made(self, task: Task) -> None:
-        """Look again at programs: one of the outputs may be a tool that later commands name."""
-        if any(os.path.basename(path) in self._tools_at_risk for path in task.outputs):
-            self._judge.tools_may_have_changed()
-        if any(path.endswith(".py") or os.path.isdir(path) for path in task.outputs):
-            self._judge.code_may_have_changed()
 
     # --- bookkeeping
 

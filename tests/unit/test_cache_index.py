@@ -227,3 +227,34 @@ def test_deleting_everything_keeps_the_index_usable(path: str) -> None:
     index.close()
     stored(path, KEY)
     assert Index.open(path).get(KEY, 1) == RESULT
+
+
+def test_rows_that_were_fetched_are_those_that_are_there(path: str) -> None:
+    keys = [digest_text(str(n)) for n in range(1200)]
+    stored(path, *keys[::2], now_s=1000)
+    index, plain = Index.open(path), Index.open(path)
+    index.fetch(keys)
+    assert [index.get(key, 2000) for key in keys] == [plain.get(key, 2000) for key in keys]
+    index.flush()
+    assert {row.used_at for row in index.rows()} == {2000}, "a use counts, however the row was read"
+
+
+def test_a_damaged_row_that_was_fetched_is_a_miss_and_goes(path: str) -> None:
+    stored(path, KEY)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE action_result SET body = replace(body, 'out', 'oat')")
+    index = Index.open(path)
+    index.fetch([KEY])
+    assert index.get(KEY, 1) is None
+    assert index.rows() == []
+
+
+def test_what_happens_after_rows_were_fetched_counts(path: str) -> None:
+    other = digest_text("other")
+    stored(path, KEY)
+    index = Index.open(path)
+    index.fetch([KEY, other])
+    index.put(other, RESULT, 1)
+    index.flush()
+    index.delete([KEY])
+    assert (index.get(KEY, 1), index.get(other, 1)) == (None, RESULT)
