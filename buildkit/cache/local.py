@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from buildkit.cache import collect as collecting
+from buildkit.cache.birthplace import Birthplaces
 from buildkit.cache.capture import Capture, capture
 from buildkit.cache.cas import LocalBlobStore
 from buildkit.cache.collect import CacheStats, CollectReport, VerifyReport
@@ -59,6 +60,7 @@ class LocalCache:
         # In the same file system as the blobs, so that a finished one can be renamed into place.
         self._scratch = Scratch(os.path.join(directory, "tmp"))
         self._store = LocalBlobStore(f"{directory}/cas", self._scratch, function)
+        self._birthplaces = Birthplaces(directory, self._scratch.directory)
         self._index_path = f"{directory}/index.db"
         self._index: Index | None = None
         self._trouble = Trouble(directory, warn)
@@ -238,6 +240,7 @@ class LocalCache:
                 root=root,
                 declared=declared,
                 expected_previous=expected_previous,
+                birthplaces=self._birthplaces,
             )
         except RestoreMiss as miss:
             if isinstance(miss.__cause__, OSError):

@@ -20,13 +20,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
+from buildkit.cache.birthplace import Birthplaces
 from buildkit.cache.capture import SMALL_BYTES, OutputEntry
 from buildkit.cache.errors import RestoreFailed, RestoreMiss, RestoreRefused
 from buildkit.cache.protocols import BlobStore
 from buildkit.cache.result import ActionResult, OutputFile, OutputKind, blob_digests, lies_below
 from buildkit.cache.scratch import Scratch
 from buildkit.cache.transfer import copy_file, write_all
-from buildkit.cache.unnamed import create_unnamed, give_name
+from buildkit.cache.unnamed import give_name
 from buildkit.core.digest import Digest, digest_file, digest_function, digest_size
 from buildkit.core.fingerprint import PERMISSION_BITS
 
@@ -50,6 +51,7 @@ def restore(
     root: str,
     declared: Iterable[str] | None = None,
     expected_previous: Iterable[str] = (),
+    birthplaces: Birthplaces | None = None,
 ) -> Restored:
     """Put the outputs of `result` back, relative to `root` (an absolute path), with their modes.
 
@@ -62,7 +64,7 @@ def restore(
     """
     if declared is not None and {path.rstrip("/") or path for path in declared} != set(result.roots):
         raise RestoreMiss(f"the recorded outputs of {result.task!r} are not the declared ones", stale=False)
-    work = _Restore(result, store, scratch, root, expected_previous)
+    work = _Restore(result, store, scratch, root, expected_previous, birthplaces or Birthplaces())
     try:
         return work.run()
     except RestoreMiss as error:
@@ -85,11 +87,13 @@ class _Restore:
         scratch: Scratch,
         root: str,
         expected_previous: Iterable[str],
+        birthplaces: Birthplaces,
     ) -> None:
         self._result = result
         self._store = store
         self._scratch = scratch
         self._root = root
+        self._birthplaces = birthplaces
         self._previous = frozenset(expected_previous)
         self._sound_directories: set[str] = set()
         self._in_the_way: list[str] = []  # absolute; deleted before anything is put into place
@@ -335,8 +339,8 @@ class _Restore:
         directory = target.rpartition("/")[0] or "/"
         while True:
             try:
-                if target in self._absent and len(self._unnamed) < _MOST_UNNAMED:
-                    fd = create_unnamed(directory, mode)
+                if self._may_be_unnamed(target, directory):
+                    fd = self._birthplaces.create(directory, mode, self._scratch.path_beside)
                     if fd is not None:
                         self._unnamed[target] = fd
                         self._temporaries[target] = None
@@ -350,6 +354,11 @@ class _Restore:
                 continue
             self._temporaries[target] = temporary
             return fd
+
+    def _may_be_unnamed(self, target: str, directory: str) -> bool:
+        # Where something stands, a file without a name would need a temporary one at last.
+        worth_it = target in self._absent or self._birthplaces.elsewhere(directory)
+        return worth_it and len(self._unnamed) < _MOST_UNNAMED
 
     def _write_file(self, output: OutputFile) -> None:
         digest = output.digest

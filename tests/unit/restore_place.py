@@ -77,4 +77,4 @@ def remove(path: Path) -> None:
 
 def without_unnamed_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Restore as on a file system that knows no files without a name."""
-    monkeypatch.setattr("buildkit.cache.restore.create_unnamed", lambda _directory, _mode: None)
+    monkeypatch.setattr("buildkit.cache.birthplace.create_unnamed", lambda _directory, _mode: None)

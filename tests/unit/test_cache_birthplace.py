@@ -1,0 +1,122 @@
+"""Files are made in another directory where their own is slow, and nothing else about them changes."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from restore_place import Place, write
+
+from buildkit.cache.birthplace import Birthplaces
+from buildkit.cache.restore import restore
+from buildkit.cache.unnamed import create_unnamed
+
+FAST_NS, SLOW_NS = 10_000, 1_000_000
+
+
+class Disk:
+    """A disk on which making a file takes long in some directories."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.slow: set[Path] = set()
+        self.made_in: list[Path] = []
+        self._now_ns = 0
+        monkeypatch.setattr("buildkit.cache.birthplace.create_unnamed", self._create)
+
+    def clock_ns(self) -> int:
+        return self._now_ns
+
+    def _create(self, directory: str, mode: int) -> int | None:
+        self._now_ns += SLOW_NS if Path(directory) in self.slow else FAST_NS
+        self.made_in.append(Path(directory))
+        return create_unnamed(directory, mode)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def births(place: Place, disk: Disk) -> Birthplaces:
+    return Birthplaces(str(place.base / "tmp"), clock_ns=disk.clock_ns)
+
+
+def restore_again(place: Place, births: Birthplaces, times: int) -> None:
+    """Record `out/f`, and let it come back many times after it was deleted."""
+    write(place.root / "out" / "f", b"content", 0o640)
+    result = place.record("out/f")
+    for _ in range(times):
+        (place.root / "out" / "f").unlink()
+        restore(result, store=place.store, scratch=place.scratch, root=str(place.root), birthplaces=births)
+        assert place.snapshot()["out/f"] == (0o640, b"content")
+    assert sorted(place.snapshot()) == ["out", "out/f"]
+
+
+def test_files_of_a_slow_directory_are_made_in_the_one_above(
+    place: Place, disk: Disk, births: Birthplaces
+) -> None:
+    disk.slow = {place.root / "out"}
+    restore_again(place, births, 20)
+    assert disk.made_in[-10:] == [place.root] * 10
+
+
+def test_files_of_a_fast_directory_are_made_there(place: Place, disk: Disk, births: Birthplaces) -> None:
+    restore_again(place, births, 20)
+    assert set(disk.made_in) == {place.root / "out"}
+
+
+def test_a_place_that_becomes_slow_is_left(place: Place, disk: Disk, births: Birthplaces) -> None:
+    disk.slow = {place.root / "out"}
+    restore_again(place, births, 20)
+    disk.slow |= {place.root}
+    restore_again(place, births, 20)
+    assert disk.made_in[-1] not in disk.slow
+
+
+def test_where_all_is_slow_the_search_ends(place: Place, disk: Disk, births: Birthplaces) -> None:
+    disk.slow = {Path("/"), *Path(place.root / "out").parents, place.root / "out", place.base / "tmp"}
+    restore_again(place, births, 100)
+    assert disk.made_in[-50:] == [place.root / "out"] * 50
+
+
+def test_a_directory_that_gives_its_group_to_files_keeps_them(
+    place: Place, disk: Disk, births: Birthplaces
+) -> None:
+    (place.root / "out").mkdir()
+    (place.root / "out").chmod(0o755 | stat.S_ISGID)
+    disk.slow = {place.root / "out"}
+    restore_again(place, births, 20)
+    assert set(disk.made_in) == {place.root / "out"}
+
+
+def test_another_place_that_goes_away_is_done_without(place: Place, disk: Disk, births: Birthplaces) -> None:
+    disk.slow = {place.root / "out", *Path(place.root / "out").parents}
+    (place.base / "tmp").mkdir(exist_ok=True)
+    restore_again(place, births, 10)
+    assert disk.made_in[-1] == place.base / "tmp"
+    for left in (place.base / "tmp").iterdir():
+        left.unlink()
+    (place.base / "tmp").rmdir()
+    fd = births.create(str(place.root / "out"), 0o600, lambda path: path + ".try")
+    assert fd is not None
+    os.close(fd)
+
+
+def test_an_output_that_stands_there_is_replaced_by_one_from_elsewhere(
+    place: Place, disk: Disk, births: Birthplaces
+) -> None:
+    disk.slow = {place.root / "out"}
+    restore_again(place, births, 20)
+    result = place.record("out/f")
+    write(place.root / "out" / "f", b"edited")
+    restore(result, store=place.store, scratch=place.scratch, root=str(place.root), birthplaces=births)
+    assert place.snapshot() == {"out": 0o755, "out/f": (0o640, b"content")}
+    assert disk.made_in[-1] == place.root
