@@ -193,7 +193,8 @@ class Run:
                 self._judge_node(node)
             except JudgeError as error:
                 self._act_on_judged()
-                self._fail(node, Failure(FailureKind.DEPENDENCY, _checking(node.task, str(error))))
+                message = f"ERROR: Task '{node.task.name}' checking dependencies: {error}"
+                self._fail(node, Failure(FailureKind.DEPENDENCY, message))
         self._act_on_judged()
         return any_judged
 
@@ -213,10 +214,9 @@ class Run:
         elif node.bad:
             self._fail(node, Failure(FailureKind.UNMET, " ".join(node.bad)), Decision.UPSTREAM_FAILED)
         elif task.kind is TaskKind.GROUP:
-            execution = self._execution(node, Decision.EXECUTED)
             self._scheduler.finish(node, Decision.EXECUTED)
             self._emit(events.Started(task))
-            self._emit(events.Succeeded(task, None, execution))
+            self._emit(events.Succeeded(task, None, self._execution(node, Decision.EXECUTED)))
         else:
             judgement = self._judge.judge(task)
             node.task = judgement.task
@@ -263,18 +263,16 @@ class Run:
     def _act(self, node: Node, judgement: Judgement) -> None:
         task = node.task
         if judgement.verdict.course is Course.SKIP:
-            saved = judgement.trace.wall_ns if judgement.trace is not None else 0
             execution = self._execution(node, Decision.SKIPPED, *judgement.verdict.reasons)
-            execution.saved_ns = saved
+            execution.saved_ns = judgement.trace.wall_ns if judgement.trace is not None else 0
             self._finish(node, execution)
             self._emit(events.Skipped(task, execution))
             return
         if self._restore(node, judgement):
             return
         self._judgements[task.name] = judgement
-        if self._scheduler.wait_for_setup(node):
-            return
-        self._after_setup(node, judgement)
+        if not self._scheduler.wait_for_setup(node):
+            self._after_setup(node, judgement)
 
     def _after_setup(self, node: Node, judgement: Judgement) -> None:
         if node.ignored:
@@ -297,8 +295,7 @@ class Run:
         execution = self._execution(node, Decision.RESTORED, *judgement.verdict.reasons)
         execution.started_ns = started_ns - self._started_ns
         execution.cost = Cost(wall_ns=time.monotonic_ns() - started_ns)
-        execution.bytes_restored = back.size
-        execution.saved_ns = back.wall_ns
+        execution.bytes_restored, execution.saved_ns = back.size, back.wall_ns
         self._judge.files_were_made(node.task.outputs, only_files=back.only_files)
         self._finish(node, execution)
         self._emit(events.Restored(node.task, back.log, execution))
@@ -601,7 +598,3 @@ class Run:
         for node in self._scheduler.unfinished():
             if node.state is not NodeState.WAITING and node.task.kind is not TaskKind.GROUP:
                 self.totals.counts[Decision.CANCELLED] = self.totals.counts.get(Decision.CANCELLED, 0) + 1
-
-
-def _checking(task: Task, message: str) -> str:
-    return f"ERROR: Task '{task.name}' checking dependencies: {message}"
