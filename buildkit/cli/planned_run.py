@@ -225,7 +225,7 @@ class _PlannedRun:
         return PlainConsole(
             sys.stdout if observing.screen is None else observing.screen.stream(sys.stdout),
             TaskOutput(parallel=parallel, voice=observing.voice, folding=observing.folding),
-            lines=[(name, "" if name.startswith("_") else f"-- {name}\n") for name in plan.order()],
+            lines=[(name, _skip_line(name)) for name in plan.order()],
             running=self._tasks.keys(),
             in_order=not parallel,
             continue_=request.continue_,
@@ -249,7 +249,7 @@ class _PlannedRun:
         """Judge the tasks again, and put what was seen into the snapshot; False where there is no place."""
         found = self._found
         done: list[str] = []
-        unfinished: list[str] = []
+        unfinished: dict[str, None] = {}
         seen: dict[str, Fingerprint] = {}
         table = WatchingTable(workspace.table)
         judge = self._judge(workspace, table)
@@ -259,7 +259,7 @@ class _PlannedRun:
                 done.append(task.name)
                 seen.update((path, one) for path, one in table.seen.items() if one is not None)
             else:
-                unfinished.append(task.name)
+                unfinished[task.name] = None
                 judge.tools_may_have_changed()  # what it saw of them is not taken over: look again
         numbers = facts.numbers_of(found, seen)
         if len(numbers) != len(seen):
@@ -268,7 +268,11 @@ class _PlannedRun:
         found.signatures = _patched(found.signatures, numbers.values(), facts.packed(signatures), 8)
         found.digests = _patched(found.digests, numbers.values(), digests, 16)
         found.modes = _patched(found.modes, numbers.values(), modes, 2)
-        found.unfinished = tuple(unfinished)
+        if found.unfinished != tuple(unfinished):
+            found.unfinished = tuple(unfinished)
+            found.stdout = "".join(
+                [_skip_line(name) for name in self._plan.order() if name not in unfinished]
+            )
         self._tell(workspace, known, done)
         return True
 
@@ -303,6 +307,11 @@ class _PlannedRun:
         line = self._line | {"skipped": skipped, "saved_ns": saved_ns, "skipped_ranges": numbers}
         self._found.summary = split_summary(summary)
         self._found.history = json.dumps(line, separators=(",", ":"))[1:-1]
+
+
+def _skip_line(name: str) -> str:
+    """Return what is printed of a task that is up to date."""
+    return "" if name.startswith("_") else f"-- {name}\n"
 
 
 def _are_files(outputs: str) -> bool:
