@@ -138,6 +138,56 @@ def edited(bench: Bench, graph: Graph) -> list[Contender]:
     return contenders
 
 
+def cold(bench: Bench, graph: Graph) -> list[Contender]:
+    """Measure a run that has everything to do, each in a folder where nothing was before.
+
+    To delete the outputs and make them again in the same folder would measure how ext4 looks for free inodes.
+    """
+    count = iter(range(1_000_000))
+
+    def in_fresh_folder(contender: Contender, settings: str = "") -> Contender:
+        def prepare() -> None:
+            if contender.folder is not None:
+                shutil.rmtree(contender.folder.parent)
+            base = bench.folder / f"cold {next(count)}"
+            contender.folder = base / "project"
+            contender.env = {**contender.env, "BUILDKIT_CACHE_DIR": str(base / "cache")}
+            write(graph, contender.folder)
+            (contender.folder / "pyproject.toml").write_text(settings)
+
+        contender.before = prepare
+        return contender
+
+    no_cache = "[tool.buildkit]\ncache = false\n"
+    contenders = [
+        *([in_fresh_folder(bench.contender("ninja -j2", "ninja", "-j2"))] if bench.tool("ninja") else []),
+        in_fresh_folder(bench.contender("doit -n2, cache off", "doit", WIDTH), no_cache),
+        in_fresh_folder(bench.contender("doit -n2", "doit", WIDTH)),
+        in_fresh_folder(bench.contender("stock doit", "doit", BUILDKIT="0")),
+    ]
+    measure(contenders, bench.folder, min(bench.turns, 3))
+    return contenders
+
+
+def sleeping(bench: Bench, graph: Graph) -> list[Contender]:
+    """Measure 400 tasks that sleep for 0.05 s each, eight at a time: 2.5 s are the ideal."""
+    folder = bench.folder / graph.name
+    folder.mkdir(exist_ok=True)
+    (folder / "dodo.py").write_text(
+        "def task_s():\n    for i in range(400):\n        yield {'name': str(i), 'actions': ['sleep 0.05']}\n"
+    )
+    rule = "rule s\n  command = sleep 0.05\n"
+    (folder / "build.ninja").write_text(rule + "".join(f"build never/{i}: s\n" for i in range(400)))
+    contenders = [
+        *([bench.contender("ninja -j8", "ninja", "-j8")] if bench.tool("ninja") else []),
+        bench.contender("doit -n8", "doit", "-n8"),
+        bench.contender("buildkit -n8", "buildkit", "-n8"),
+        bench.contender("buildkit -n8, long way", "buildkit", "-n8", BUILDKIT_FAST="0"),
+    ]
+    measure(contenders, folder, min(bench.turns, 3))
+    return contenders
+
+
 SCENARIOS: dict[str, tuple[Callable[[Bench, Graph], list[Contender]], Callable[[], Graph]]] = {
     "no-op, flat 1,000": (nothing_to_do, lambda: flat(1000)),
     "no-op, flat 10,000": (nothing_to_do, lambda: flat(10_000)),
@@ -146,9 +196,13 @@ SCENARIOS: dict[str, tuple[Callable[[Bench, Graph], list[Contender]], Callable[[
     "no-op, one task, 20,000 inputs": (nothing_to_do, lambda: fan_in(20_000)),
     "no-op, chain 5,000": (nothing_to_do, lambda: chain(5000)),
     "touch of 10,000 inputs": (touched, lambda: flat(10_000)),
+    "one input of 1,000 edited": (edited, lambda: flat(1000)),
     "one input of 10,000 edited": (edited, lambda: flat(10_000)),
+    "cold, flat 1,000": (cold, lambda: flat(1000)),
+    "cold, flat 10,000": (cold, lambda: flat(10_000)),
+    "400 tasks that sleep": (sleeping, lambda: Graph("sleep", ())),
 }
-LARGE = {"no-op, flat 100,000"}
+LARGE = {"no-op, flat 100,000", "cold, flat 10,000"}
 
 
 def rows_of(scenario: str, contenders: Sequence[Contender]) -> list[Row]:

@@ -31,6 +31,7 @@ class Contender:
     command: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
     before: Callable[[], None] = lambda: None
+    folder: Path | None = None  # where it runs, if not where all do
     samples: list[Sample] = field(default_factory=list)
 
     @property
@@ -73,6 +74,6 @@ def measure(contenders: Sequence[Contender], folder: Path, turns: int) -> None:
     for turn in range(turns + 1):
         for contender in contenders:
             contender.before()
-            sample = run(contender.command, folder, contender.env)
+            sample = run(contender.command, contender.folder or folder, contender.env)
             if turn:
                 contender.samples.append(sample)
