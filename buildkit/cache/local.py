@@ -19,6 +19,7 @@ from buildkit.cache.birthplace import Birthplaces
 from buildkit.cache.capture import Capture, capture
 from buildkit.cache.cas import LocalBlobStore
 from buildkit.cache.collect import CacheStats, CollectReport, VerifyReport
+from buildkit.cache.early import EarlyOutput, EarlyStore, accepted
 from buildkit.cache.errors import RestoreMiss
 from buildkit.cache.index import (
     DamagedIndex,
@@ -108,6 +109,19 @@ class LocalCache:
             function=self._store.function,
             marks=marks,
         )
+
+    def early(self, *, root: str, marks: tuple[bytes, ...] = ()) -> EarlyStore:
+        """Return what stores outputs from within a worker, where `takes_early` allows it."""
+        return EarlyStore(self._store, root, marks)
+
+    def takes_early(self) -> bool:
+        """Whether workers may store outputs now."""
+        return self._may_write()
+
+    def accept_early(self, kept: EarlyOutput, *, root: str) -> Capture | None:
+        """Return what a worker has stored as a capture; None where the file is another one by now."""
+        self._store.added_bytes += kept.added_bytes
+        return accepted(kept, root)
 
     def put(self, key: Digest, result: ActionResult) -> None:
         """Remember a result whose blobs are all stored. Others see it after the next flush."""

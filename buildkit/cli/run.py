@@ -284,6 +284,7 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
                     width=options.width,
                     grace_s=self._workspace.settings.grace,
                     new_log=self._workspace.new_log,
+                    keep=self._workspace.keep_early(),
                 ),
                 lock=self._lock,
                 sink=sink,

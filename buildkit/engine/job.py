@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
 
+from buildkit.cache.early import EarlyOutput
 from buildkit.core.execution import Cost
 from buildkit.engine.log import TaskLog
 
@@ -45,6 +46,7 @@ class PythonJob(NamedTuple):
     timeout_s: float | None = None
     keeps_worker: bool = False  # a later job has to find in its process what this one leaves there
     worker: str = ""  # the process that must run it, as `JobOutcome.worker` named it; "": any
+    outputs: tuple[str, ...] = ()  # files that its worker may store at once when it has succeeded
 
 
 Job = CommandJob | PythonJob
@@ -100,6 +102,7 @@ class JobOutcome:
     worker: str = ""  # kind of executor, and which of its processes
     started_ns: int = 0
     ended_ns: int = 0
+    kept: tuple[EarlyOutput, ...] = ()  # what its worker has stored of its outputs
 
 
 class OutputSink(Protocol):

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from buildkit.cache.capture import OutputEntry
+from buildkit.cache.capture import Capture, OutputEntry
+from buildkit.cache.early import EarlyOutput
 from buildkit.cache.errors import CaptureError, OutputMissing, OutputUnstorable, RestoreError
 from buildkit.cache.local import LocalCache
 from buildkit.cache.result import ActionResult, OutputFile, OutputKind
@@ -104,6 +105,14 @@ class Recorder:
                 _scan(full, path.rstrip("/"), seen)
         return seen
 
+    def early_outputs(self, task: Task, judgement: Judgement) -> tuple[str, ...]:
+        """Return the outputs that the worker which runs a task may store at once."""
+        if self._cache is None or task.uncacheable is not None or judgement.key is None or not task.outputs:
+            return ()
+        if not self._cache.takes_early():
+            return ()
+        return tuple([path for path in task.outputs if not path.endswith("/")])
+
     def not_begun(self, task: Task) -> None:
         """Take note that a task that was about to start did not."""
         self.writes.end(task)
@@ -118,9 +127,11 @@ class Recorder:
         result: object,
         log: TaskLog,
         cost: Cost,
+        kept: tuple[EarlyOutput, ...] = (),
     ) -> Kept:
         """Record a task whose actions ran, and store its result where that is sound.
 
+        `kept` is what its worker has stored already, see `early_outputs`.
         UnsavableValuesError where the values are no JSON: the task then counts as failed.
         """
         self.writes.end(task)
@@ -128,7 +139,7 @@ class Recorder:
         values_json, result_json = _as_json(task, values), json.dumps(kept_result, default=repr)
         self._values.saved(task.name, values, kept_result)
         movement, moved = self._moved_inputs(judgement)
-        made = self._capture(task, judgement, before, store=movement is Movement.NONE)
+        made = self._capture(task, judgement, before, kept, store=movement is Movement.NONE)
         for entry in made.entries:
             self._learn(task, entry)
         outputs = tuple([entry.output for entry in made.entries])
@@ -170,7 +181,13 @@ class Recorder:
         return worst, where
 
     def _capture(
-        self, task: Task, judgement: Judgement, before: Mapping[str, tuple[int, int, int]], *, store: bool
+        self,
+        task: Task,
+        judgement: Judgement,
+        before: Mapping[str, tuple[int, int, int]],
+        kept_early: tuple[EarlyOutput, ...],
+        *,
+        store: bool,
     ) -> _Made:
         """Read the outputs, and store their bytes where the result may be stored."""
         reason = task.uncacheable
@@ -183,20 +200,21 @@ class Recorder:
         declared: Sequence[str] = task.outputs
         if not declared:
             return _Made((), unstorable=reason)
-        absent = [path for path in declared if not os.path.lexists(os.path.join(self._root, path))]
+        early = self._accept_early(kept_early) if kept_early else {}
+        storing = self._cache is not None and store and judgement.key is not None
+        absent = [
+            path
+            for path in declared
+            if path not in early and not os.path.lexists(os.path.join(self._root, path))
+        ]
         if absent:
             reason = f"it did not make {absent[0]!r}"
             declared = [path for path in declared if path not in absent]
-        from buildkit.cache.capture import capture  # with the cache off it still does the hashing
-
         entries: list[OutputEntry] = []
         holds_place = False
         for path in declared:
             try:
-                if self._cache is not None and store and reason is None and judgement.key is not None:
-                    captured = self._cache.capture([path], root=self._root, marks=self._place)
-                else:
-                    captured = capture([path], root=self._root, store=None, on_store_error=_ignore)
+                captured = early.get(path) or self._read(path, storing and reason is None)
             except OutputUnstorable as error:
                 reason = str(error)
                 continue
@@ -214,6 +232,23 @@ class Recorder:
         if leftover is not None:
             reason = reason or f"its output directory held '{leftover}' before it ran"
         return _Made(tuple(kept), unstorable=reason, holds_place=holds_place)
+
+    def _read(self, path: str, storing: bool) -> Capture:
+        """Read an output, and store its bytes where that is wanted; raises CaptureError."""
+        if storing and self._cache is not None:
+            return self._cache.capture([path], root=self._root, marks=self._place)
+        from buildkit.cache.capture import capture  # with the cache off it still does the hashing
+
+        return capture([path], root=self._root, store=None, on_store_error=_ignore)
+
+    def _accept_early(self, kept: tuple[EarlyOutput, ...]) -> dict[str, Capture]:
+        """Return what a worker has stored of outputs that are still the same."""
+        found: dict[str, Capture] = {}
+        for one in kept:
+            captured = self._cache.accept_early(one, root=self._root) if self._cache is not None else None
+            if captured is not None:
+                found[one.path] = captured
+        return found
 
     def _ours(
         self, task: Task, entries: list[OutputEntry], before: Mapping[str, tuple[int, int, int]]

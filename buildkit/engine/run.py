@@ -389,7 +389,12 @@ class Run:
         changed = self._judge.changed_inputs(task, judgement.inputs) if task.uses_changed else None
         if changed is None:
             changed = [path for path, _seen in judgement.inputs]
-        job = PythonJob(self._host.payload(task, getargs, changed), timeout_s, keeps_worker=task.teardown)
+        job = PythonJob(
+            self._host.payload(task, getargs, changed),
+            timeout_s,
+            keeps_worker=task.teardown,
+            outputs=self._recorder.early_outputs(task, judgement),
+        )
         inline = self._host.runs_inline(task)
         return job, self._executors.inline if inline else self._executors.python
 
@@ -443,6 +448,7 @@ class Run:
                 result=outcome.result,
                 log=outcome.log,
                 cost=outcome.cost,
+                kept=outcome.kept,
             )
         except (HostError, UnsavableValuesError) as error:
             outcome.status = JobStatus.ERROR

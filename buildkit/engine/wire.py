@@ -12,6 +12,7 @@ import struct
 from enum import IntFlag
 from typing import TYPE_CHECKING, cast
 
+from buildkit.cache.early import EarlyOutput
 from buildkit.core.execution import Cost
 from buildkit.engine.job import JobStatus, RunnerReply
 
@@ -35,10 +36,11 @@ class Flag(IntFlag):
     NOT_BEGUN = 8  # of an answer: the job was not begun, because the one before it failed
 
 
-Request = tuple[str, object]  # mark, payload
+Request = tuple[str, object, tuple[str, ...]]  # mark, payload, outputs to store
 # Status, message, exit code, failed action, outs, errs, values, result, extra; the six numbers of the cost;
-# when it began on the monotonic clock. Plain tuples are pickled in a third of the time of dataclasses.
-Answer = tuple[tuple[object, ...], tuple[int | None, ...], int]
+# when it began on the monotonic clock; what was stored of its outputs. Plain tuples are pickled
+# in a third of the time of dataclasses.
+Answer = tuple[tuple[object, ...], tuple[int | None, ...], int, tuple[tuple[object, ...], ...]]
 
 
 def socket_pair() -> tuple[int, socket.socket, bool]:
@@ -81,7 +83,7 @@ def decode(received: bytes | bytearray) -> object:
     return pickle.loads(memoryview(received)[_HEAD.size :])  # noqa: S301
 
 
-def answer_of(reply: RunnerReply, cost: Cost, started_ns: int) -> bytes:
+def answer_of(reply: RunnerReply, cost: Cost, started_ns: int, kept: tuple[EarlyOutput, ...] = ()) -> bytes:
     """Return an answer as it is sent; raises whatever pickling the reply raises."""
     failed = reply.status is not JobStatus.OK
     said = (
@@ -91,15 +93,19 @@ def answer_of(reply: RunnerReply, cost: Cost, started_ns: int) -> bytes:
     took = (
         cost.wall_ns, cost.user_ns, cost.system_ns, cost.rss_bytes, cost.read_bytes, cost.write_bytes,
     )  # fmt: skip
-    return framed(pickled((said, took, started_ns)), Flag.FAILED.value if failed else 0)
+    return framed(
+        pickled((said, took, started_ns, tuple(map(tuple, kept)))), Flag.FAILED.value if failed else 0
+    )
 
 
-def decode_answer(received: bytes | bytearray) -> tuple[RunnerReply, Cost, int]:
-    """Return the reply, what it took, and when the job began on the monotonic clock."""
+def decode_answer(
+    received: bytes | bytearray,
+) -> tuple[RunnerReply, Cost, int, tuple[EarlyOutput, ...]]:
+    """Return the reply, what it took, when the job began on the monotonic clock, and what was stored."""
     answer = cast(Answer, decode(received))
-    (status, *rest), took, started_ns = answer
+    (status, *rest), took, started_ns, kept = answer
     reply = RunnerReply(JobStatus.OK if status is None else JobStatus(str(status)), *rest)  # type: ignore[arg-type] # as `answer_of` has put them
-    return reply, Cost(*took), started_ns  # type: ignore[arg-type] # the same
+    return reply, Cost(*took), started_ns, tuple([EarlyOutput(*one) for one in kept])  # type: ignore[arg-type] # the same
 
 
 def send(fd: int, data: bytes) -> bytes:

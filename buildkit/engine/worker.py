@@ -14,24 +14,35 @@ import pickle
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import BinaryIO, NoReturn, TextIO, cast
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, TextIO, cast
 
 from buildkit.engine.job import JobStatus, RunnerReply
 from buildkit.engine.perform import Meter, Run, perform
 from buildkit.engine.procfs import JOB_VARIABLE
 from buildkit.engine.wire import Flag, Request, answer_of, decode, flags_of, framed, receive, send
 
+if TYPE_CHECKING:
+    from buildkit.cache.early import EarlyOutput
+
 # Plain numbers: an operation on members of an enum takes a microsecond.
 _LANE, _AFTER_SUCCESS = Flag.LANE.value, Flag.AFTER_SUCCESS.value
 _NOT_BEGUN = framed(b"", Flag.NOT_BEGUN.value)
 
 
+Keep = Callable[[Sequence[str]], "tuple[EarlyOutput, ...]"]
+
+
 def serve(
-    line: int, outputs: Sequence[tuple[int, int]], run: Run, after_fork: Callable[[], None]
+    line: int,
+    outputs: Sequence[tuple[int, int]],
+    run: Run,
+    after_fork: Callable[[], None],
+    keep: Keep | None = None,
 ) -> NoReturn:
     """Answer requests that come over the socket `line` until it is closed, then end the process.
 
-    `outputs` are, for each lane, where a job's stdout and stderr lead.
+    `outputs` are, for each lane, where a job's stdout and stderr lead; `keep` stores the files that a job has
+    made.
     """
     code = 70  # EX_SOFTWARE: the parent reports it with the job that was running
     try:
@@ -40,7 +51,7 @@ def serve(
         streams = _Streams(outputs)
         succeeded = True
         while (data := receive(line)) is not None:
-            succeeded, answer = _serve_one(run, data, streams, succeeded)
+            succeeded, answer = _serve_one(run, keep, data, streams, succeeded)
             send(line, answer)
         code = 0
     except BrokenPipeError:
@@ -49,7 +60,9 @@ def serve(
         os._exit(code)
 
 
-def _serve_one(run: Run, data: bytes, streams: _Streams, succeeded: bool) -> tuple[bool, bytes]:
+def _serve_one(
+    run: Run, keep: Keep | None, data: bytes, streams: _Streams, succeeded: bool
+) -> tuple[bool, bytes]:
     """Return whether the job succeeded, and the answer; `succeeded` says it of the one before."""
     flags = flags_of(data)
     if flags & _AFTER_SUCCESS and not succeeded:
@@ -57,8 +70,9 @@ def _serve_one(run: Run, data: bytes, streams: _Streams, succeeded: bool) -> tup
     streams.begin(flags & _LANE)
     home = os.getcwd()
     meter = Meter()
+    paths: tuple[str, ...] = ()
     try:
-        mark, payload = cast(Request, decode(data))
+        mark, payload, paths = cast(Request, decode(data))
     except Exception as error:
         reply = RunnerReply(JobStatus.ERROR, f"the job cannot be read by its worker: {error!r}")
     else:
@@ -67,8 +81,9 @@ def _serve_one(run: Run, data: bytes, streams: _Streams, succeeded: bool) -> tup
     cost = meter.cost()
     with suppress(OSError):  # the action may have removed it
         os.chdir(home)  # an action's `chdir` must not move the next job
+    kept = keep(paths) if keep is not None and paths and reply.status is JobStatus.OK else ()
     try:
-        answer = answer_of(reply, cost, meter.started_ns)
+        answer = answer_of(reply, cost, meter.started_ns, kept)
     except Exception as error:
         message = f"Python action returned {_culprit(reply)}, which cannot leave its worker process ({error})"
         reply = RunnerReply(JobStatus.ERROR, message)

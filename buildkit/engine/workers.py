@@ -42,9 +42,10 @@ from buildkit.engine.perform import Run, outcome_of
 from buildkit.engine.procfs import process_clock
 from buildkit.engine.tree import GRACE_S, Root, TreeEnder, marks_prefix, signal_name
 from buildkit.engine.wire import PACKET_BYTES, Flag, decode_answer, flags_of, framed, pickled
-from buildkit.engine.worker import serve
+from buildkit.engine.worker import Keep, serve
 
 if TYPE_CHECKING:
+    from buildkit.cache.early import EarlyOutput
     from buildkit.engine.forked import Line, Output
 
 _ADOPT_AFTER_S = 0.02  # a run whose jobs are shorter than this need not adopt orphans
@@ -100,7 +101,8 @@ class WorkerPool:
     """Runs `PythonJob`s in up to `width` forked processes; more jobs than that wait in order.
 
     `run(payload, out, err)` is executed in the worker and may return a `RunnerReply`. `after_fork` is called
-    in each new worker first, to let go of what it must not share (connections, files).
+    in each new worker first, to let go of what it must not share (connections, files). `keep` stores in the
+    worker what a job has made, see `PythonJob.outputs`.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class WorkerPool:
         grace_s: float = GRACE_S,
         ender: TreeEnder | None = None,
         quiesce: Callable[[], AbstractContextManager[object]] = nullcontext,
+        keep: Keep | None = None,
     ) -> None:
         self._loop = loop
         self._run = run
@@ -128,6 +131,7 @@ class WorkerPool:
         self._idle: list[_Worker] = []
         self._waiting: deque[_Task] = deque()
         self._tasks: dict[int, _Task] = {}
+        self._keep = keep
         self._closed = False
         self._marks = marks_prefix()
         self._taker: _Worker | None = None  # who said last that it takes a job ahead
@@ -189,7 +193,7 @@ class WorkerPool:
         task = _Task(job_id, job, sink, done, b"", mark, self._new_log())
         self._tasks[job_id] = task
         try:
-            task.body = pickled((mark, job.payload))
+            task.body = pickled((mark, job.payload, job.outputs))
         except Exception as error:
             message = f"Python action cannot be sent to a worker process: {error}"
             self._loop.call_soon(partial(self._finish, task, JobOutcome(JobStatus.ERROR, message)))
@@ -310,7 +314,7 @@ class WorkerPool:
         pid, line, outputs = fork_worker(
             [worker.line for worker in self._workers],
             self._quiesce,
-            lambda line, pairs: serve(line, pairs, self._run, self._after_fork),
+            lambda line, pairs: serve(line, pairs, self._run, self._after_fork, self._keep),
             self._loop,
         )
         worker = _Worker(pid, line, outputs)
@@ -558,14 +562,18 @@ def _takes_ahead(worker: _Worker) -> bool:
     )
 
 
-def _outcome(task: _Task, reply: RunnerReply, cost: Cost, started_ns: int) -> JobOutcome:
-    return outcome_of(
+def _outcome(
+    task: _Task, reply: RunnerReply, cost: Cost, started_ns: int, kept: tuple[EarlyOutput, ...]
+) -> JobOutcome:
+    outcome = outcome_of(
         reply,
         cost,
         started_ns,
         outs=_texts(task, 1) if reply.outs is None else reply.outs,
         errs=_texts(task, 2) if reply.errs is None else reply.errs,
     )
+    outcome.kept = kept
+    return outcome
 
 
 def _describe_death(status: int | None) -> str:

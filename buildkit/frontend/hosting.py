@@ -13,6 +13,7 @@ from doit.task import Stream
 from buildkit.engine.job import Executor, Pipeline
 from buildkit.engine.log import TaskLog
 from buildkit.engine.loop import EventLoop
+from buildkit.engine.worker import Keep
 from buildkit.frontend.dependency import BuildkitDependency
 from buildkit.frontend.host import DoitHost
 from buildkit.frontend.planner import Planner
@@ -34,6 +35,7 @@ class DoitHosting:
         parallel: str,
         width: int,
         grace_s: float,
+        keep: Keep | None,
         new_log: Callable[[], TaskLog],
     ) -> None:
         """`parallel` is 'process', 'thread' or 'inline'; `after_fork` is called in each new worker."""
@@ -42,6 +44,7 @@ class DoitHosting:
         self._runner = TaskRunner(control.tasks)
         self._grace_s = grace_s
         self._new_log = new_log
+        self._keep = keep
         self.inline: Executor = InlineExecutor(loop, self._runner.run, new_log=new_log)
         self._retire: Callable[[], None] | None = None
         self.pipeline: Pipeline | None = None
@@ -72,6 +75,7 @@ class DoitHosting:
             after_fork=after_fork,
             new_log=self._new_log,
             grace_s=self._grace_s,
+            keep=self._keep,
         )
         self._retire = pool.retire_all
         self.pipeline = pool

@@ -17,7 +17,9 @@ from buildkit.core.config import Settings, load_settings
 from buildkit.core.errors import StateError
 from buildkit.core.fingerprint import FingerprintTable
 from buildkit.engine.log import TaskLog
+from buildkit.engine.place import names_of_place
 from buildkit.engine.values import ValueTable
+from buildkit.engine.worker import Keep
 from buildkit.state import snapshot
 from buildkit.state.database import is_damage, is_full, open_database, set_aside_damaged, telling_damage
 from buildkit.state.traces import TraceStore
@@ -90,6 +92,12 @@ class Workspace:
     def new_log(self) -> TaskLog:
         """Return an empty log, which keeps as much of one task's output as the settings say."""
         return TaskLog(max_bytes=self.settings.log_max_size)
+
+    def keep_early(self) -> Keep | None:
+        """Return what stores outputs in the workers that have made them; None where the cache is off."""
+        if self.cache is None:
+            return None
+        return self.cache.early(root=self.root, marks=names_of_place(self.root, os.environ)).keep
 
     def close(self) -> None:
         """Write what is buffered and close everything."""

@@ -10,6 +10,7 @@ import time
 import pytest
 from engine_rig import Rig, commands, gate
 
+from buildkit.cache.early import EarlyOutput
 from buildkit.engine.job import JobStatus, PythonJob, RunnerReply
 from buildkit.engine.workers import WorkerPool
 
@@ -385,3 +386,26 @@ def test_the_clock_of_a_job_is_ours(rig) -> None:
     before = time.monotonic_ns()
     outcome = rig.run(job("whoami"))
     assert before <= outcome.started_ns <= outcome.ended_ns <= time.monotonic_ns()
+
+
+# --- outputs
+
+
+def kept_of(rig_job: PythonJob) -> tuple[object, ...]:
+    with Rig(lambda loop: WorkerPool(loop, call, 1, keep=keep)) as rig:
+        return rig.run(rig_job).kept
+
+
+def keep(paths):
+    return tuple(EarlyOutput(path, "digest", (os.getpid(),), False, 3) for path in paths)
+
+
+def test_the_worker_keeps_the_outputs_of_a_job_that_succeeded() -> None:
+    (kept,) = kept_of(PythonJob(("whoami",), outputs=("out",)))
+    assert (kept.path, kept.digest, kept.added_bytes) == ("out", "digest", 3)
+    assert kept.signature != (os.getpid(),)
+
+
+def test_nothing_is_kept_of_a_job_that_failed_or_names_no_outputs() -> None:
+    assert kept_of(PythonJob(("explode",), outputs=("out",))) == ()
+    assert kept_of(PythonJob(("whoami",))) == ()

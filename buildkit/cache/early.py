@@ -1,0 +1,81 @@
+"""Small outputs that the process which made them stores at once, so that the run itself need not.
+
+A worker has run somebody's code, so nothing is taken from it on trust: a digest counts only for a file that
+is still the one that it was read from, and is held to be taken too soon after the last write, so that the
+file is read again before the run ends. A blob is verified whenever it is read, whoever wrote it. What a
+worker could not store, or what is no plain small file, the run captures itself.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from buildkit.cache.capture import SMALL_BYTES, Capture, OutputEntry, capture
+from buildkit.cache.cas import LocalBlobStore
+from buildkit.cache.result import OutputFile, OutputKind
+from buildkit.core.digest import Digest
+from buildkit.core.fingerprint import PERMISSION_BITS
+
+
+class EarlyOutput(NamedTuple):
+    """One file, as it was when a worker read it and stored its bytes."""
+
+    path: str
+    digest: str
+    signature: tuple[int, ...]
+    marked: bool  # see `Capture.marked`
+    added_bytes: int  # to the store
+
+
+class EarlyStore:
+    """Stores outputs from within a worker; made before that is forked."""
+
+    def __init__(self, store: LocalBlobStore, root: str, marks: tuple[bytes, ...]) -> None:
+        self._store = store
+        self._root = root
+        self._marks = marks
+
+    def keep(self, paths: Sequence[str]) -> tuple[EarlyOutput, ...]:
+        """Store those of the outputs that can be, and return what was stored. Nothing is ever raised."""
+        return tuple([kept for path in paths if (kept := self._keep(path)) is not None])
+
+    def _keep(self, path: str) -> EarlyOutput | None:
+        failures: list[OSError] = []
+        self._store.added_bytes = 0
+        try:
+            status = os.lstat(os.path.join(self._root, path))
+            if not stat.S_ISREG(status.st_mode) or status.st_size > SMALL_BYTES:
+                return None
+            found = capture(
+                [path], root=self._root, store=self._store, on_store_error=failures.append, marks=self._marks
+            )
+        except Exception:
+            return None  # the run looks itself, and says what is wrong
+        entry = found.entries[0]
+        if not found.stored or failures or entry.output.digest is None:
+            return None
+        signature = _signature(entry.status)
+        return EarlyOutput(path, entry.output.digest, signature, found.marked, self._store.added_bytes)
+
+
+def accepted(kept: EarlyOutput, root: str) -> Capture | None:
+    """Return what a worker has stored as a capture, if the file is still the same; else None."""
+    try:
+        status = os.lstat(os.path.join(root, kept.path))
+    except OSError:
+        return None
+    if _signature(status) != kept.signature:
+        return None
+    output = OutputFile(kept.path, OutputKind.FILE, Digest(kept.digest), status.st_mode & PERMISSION_BITS)
+    # The worker's clock is not asked: what was read when it was written is always read again.
+    entry = OutputEntry(output, status, min(status.st_mtime_ns, status.st_ctime_ns))
+    return Capture((kept.path,), (entry,), True, status.st_size, None, kept.marked)
+
+
+def _signature(status: os.stat_result) -> tuple[int, ...]:
+    return (
+        status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev, status.st_mode,
+    )  # fmt: skip
