@@ -47,6 +47,8 @@ _ALWAYS_READ = (
     "NO_COLOR", "FORCE_COLOR", "COLUMNS",
     "CI", "GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", *OBSERVING_VARIABLES,
 )  # fmt: skip
+# A socket that nothing is done with, and the name of this machine, which is in every stamp.
+_HARMLESS_SOCKETS = frozenset({"socket.__new__", "socket.gethostname"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ class LoadTrace:
             path = self._full(arguments[0])
             if path is not None:
                 self.refuse(f"it {_CHANGES[event]} '{path}'")
-        elif event.startswith("socket.") and event != "socket.__new__":
+        elif event.startswith("socket.") and event not in _HARMLESS_SOCKETS:
             self.refuse(f"it used the network ({event})")
 
     def _imported(self, name: Any, *_rest: Any) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from buildkit.frontend.clockwatch import ClockWatch
 from buildkit.frontend.loadtrace import LoadTrace
-from buildkit.state import facts
+from buildkit.state import facts, snapshot
 
 
 @pytest.fixture
@@ -106,6 +106,12 @@ def test_making_a_folder_that_is_there_is_a_fact_and_no_change(trace: LoadTrace,
     os.makedirs("build", exist_ok=True)
     assert trace.kinds[str(tmp_path / "build"), True] == facts.FOLDER
     assert trace.refusals == []
+
+
+def test_the_name_of_the_machine_may_be_asked_for(trace: LoadTrace) -> None:
+    name = socket.gethostname()
+    assert trace.refusals == []
+    assert name in snapshot.stamp()[5], "or a snapshot could be taken for that of another machine"
 
 
 REFUSED: dict[str, tuple[Callable[[], object], str]] = {
