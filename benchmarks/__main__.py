@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.graphs import Graph, chain, fan_in, flat, layered, write
+from benchmarks.graphs import Graph, chain, fan_in, flat, functions, layered, write
 from benchmarks.interleaved import Contender, measure, run
 from benchmarks.picture import bars
 
 WIDTH = "-n2"
+NO_CACHE = "[tool.buildkit]\ncache = false\n"
 
 
 @dataclass(frozen=True)
@@ -138,18 +139,17 @@ def edited(bench: Bench, graph: Graph) -> list[Contender]:
     return contenders
 
 
-def cold(bench: Bench, graph: Graph) -> list[Contender]:
-    """Measure a run that has everything to do, each in a folder where nothing was before.
+def in_fresh_folders(bench: Bench, graph: Graph) -> Callable[..., Contender]:
+    """Return what lets a contender do everything, each time in a folder where nothing was before.
 
     To delete the outputs and make them again in the same folder would measure how ext4 looks for free inodes.
     """
-    count = iter(range(1_000_000))
 
     def in_fresh_folder(contender: Contender, settings: str = "") -> Contender:
         def prepare() -> None:
             if contender.folder is not None:
                 shutil.rmtree(contender.folder.parent)
-            base = bench.folder / f"cold {next(count)}"
+            base = Path(tempfile.mkdtemp(prefix="cold ", dir=bench.folder))
             contender.folder = base / "project"
             contender.env = {**contender.env, "BUILDKIT_CACHE_DIR": str(base / "cache")}
             write(graph, contender.folder)
@@ -158,14 +158,31 @@ def cold(bench: Bench, graph: Graph) -> list[Contender]:
         contender.before = prepare
         return contender
 
-    no_cache = "[tool.buildkit]\ncache = false\n"
+    return in_fresh_folder
+
+
+def cold(bench: Bench, graph: Graph) -> list[Contender]:
+    """Measure a run that has everything to do."""
+    in_fresh_folder = in_fresh_folders(bench, graph)
     contenders = [
         *([in_fresh_folder(bench.contender("ninja -j2", "ninja", "-j2"))] if bench.tool("ninja") else []),
-        in_fresh_folder(bench.contender("doit -n2, cache off", "doit", WIDTH), no_cache),
+        in_fresh_folder(bench.contender("doit -n2, cache off", "doit", WIDTH), NO_CACHE),
         in_fresh_folder(bench.contender("doit -n2", "doit", WIDTH)),
         in_fresh_folder(bench.contender("stock doit", "doit", BUILDKIT="0")),
     ]
     measure(contenders, bench.folder, min(bench.turns, 3))
+    return contenders
+
+
+def python_actions(bench: Bench, graph: Graph) -> list[Contender]:
+    """Measure a run that has many Python actions to do, against stock doit with as many processes."""
+    in_fresh_folder = in_fresh_folders(bench, graph)
+    contenders = [
+        in_fresh_folder(bench.contender("stock doit -n2", "doit", WIDTH, BUILDKIT="0")),
+        in_fresh_folder(bench.contender("doit -n2, cache off", "doit", WIDTH), NO_CACHE),
+        in_fresh_folder(bench.contender("doit -n2", "doit", WIDTH)),
+    ]
+    measure(contenders, bench.folder, bench.turns)
     return contenders
 
 
@@ -200,6 +217,7 @@ SCENARIOS: dict[str, tuple[Callable[[Bench, Graph], list[Contender]], Callable[[
     "one input of 10,000 edited": (edited, lambda: flat(10_000)),
     "cold, flat 1,000": (cold, lambda: flat(1000)),
     "cold, flat 10,000": (cold, lambda: flat(10_000)),
+    "2,000 Python actions": (python_actions, lambda: functions(2000)),
     "400 tasks that sleep": (sleeping, lambda: Graph("sleep", ())),
 }
 LARGE = {"no-op, flat 100,000", "cold, flat 10,000"}

@@ -27,6 +27,18 @@ def task_c():
         yield {'name': str(i), 'actions': [f'cp in/{i} out/{i}'],
                'file_dep': [f'in/{i}'], 'targets': [f'out/{i}']}
 """
+_PYTHON_DODO = """\
+def copy(dependencies, targets):
+    with open(dependencies[0]) as source:
+        text = source.read()
+    with open(targets[0], 'w') as target:
+        target.write(text)
+
+
+def task_c():
+    for i in range(%d):
+        yield {'name': str(i), 'actions': [copy], 'file_dep': [f'in/{i}'], 'targets': [f'out/{i}']}
+"""
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,11 @@ class Graph:
 def flat(count: int) -> Graph:
     """Return `count` tasks with one input each that do not know each other."""
     return Graph(f"flat {count:,}", tuple(Copy(f"out/{i}", (f"in/{i}",)) for i in range(count)))
+
+
+def functions(count: int) -> Graph:
+    """Return the same as `flat`, with a Python function in the place of `cp`."""
+    return Graph(f"functions {count:,}", flat(count).copies)
 
 
 def layered(layers: int, width: int) -> Graph:
@@ -92,6 +109,9 @@ def write(graph: Graph, folder: Path) -> None:
 
 
 def _write_dodo(graph: Graph, folder: Path) -> None:
+    if graph.name.startswith("functions"):
+        (folder / "dodo.py").write_text(_PYTHON_DODO % len(graph.copies))
+        return
     if graph.name.startswith("flat"):
         (folder / "dodo.py").write_text(_FLAT_DODO % len(graph.copies))
         return
