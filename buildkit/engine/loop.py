@@ -8,8 +8,9 @@ What an event means does not belong here.
 from __future__ import annotations
 
 import heapq
+import math
 import os
-import selectors
+import select
 import signal
 import threading
 import time
@@ -21,12 +22,25 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 Callback = Callable[[], object]
+_Watch = tuple[Callback, Callback | None]  # who reads, and who writes
 # Status as `os.wait4` gives it. Both None: other code in this process took the child's status away.
 ChildCallback = Callable[[int | None, struct_rusage | None], None]
 
 RUN_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SAFETY_SCAN_S = 1.0  # children are looked at this often even if code in our process stole SIGCHLD
+# `selectors` has the same for all systems, and takes five times as long to add and remove a descriptor.
+_IN_SECONDS = hasattr(select, "epoll")  # the unit of the timeout; elsewhere milliseconds
+_READ, _WRITE = select.POLLIN, select.POLLOUT  # epoll has the same numbers
 _POLL_S = 0.02  # where neither SIGCHLD nor pidfds can be had
+
+
+def _new_poller() -> Any:
+    return select.epoll() if _IN_SECONDS else select.poll()
+
+
+def _close_poller(poller: Any) -> None:
+    if _IN_SECONDS:
+        poller.close()
 
 
 class InterruptedBySignal(KeyboardInterrupt):
@@ -70,7 +84,8 @@ class EventLoop:
     """
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._poller = _new_poller()
+        self._watches: dict[int, _Watch] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._sequence = 0
         self._soon: deque[Callback] = deque()
@@ -87,7 +102,7 @@ class EventLoop:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
-        self._selector.register(self._wake_read, selectors.EVENT_READ, (self._empty_wake_pipe, None))
+        self.watch_reads(self._wake_read, self._empty_wake_pipe)
         self._previous: dict[int, Any] = {}
         self._previous_wakeup = -1
         self._uses_signals = threading.current_thread() is threading.main_thread()
@@ -99,21 +114,28 @@ class EventLoop:
 
     def watch_reads(self, fd: int, callback: Callback) -> None:
         """Call back whenever `fd` can be read or is at its end."""
-        self._selector.register(fd, selectors.EVENT_READ, (callback, None))
+        if fd in self._watches:
+            raise KeyError(f"{fd} is watched already")
+        self._poller.register(fd, _READ)
+        self._watches[fd] = callback, None
 
     def watch_writes(self, fd: int, callback: Callback) -> None:
         """Call back, besides an existing watch for reads, while `fd` can be written."""
-        reader = self._selector.get_key(fd).data[0]
-        self._selector.modify(fd, selectors.EVENT_READ | selectors.EVENT_WRITE, (reader, callback))
+        reader = self._watches[fd][0]
+        self._poller.modify(fd, _READ | _WRITE)
+        self._watches[fd] = reader, callback
 
     def unwatch_writes(self, fd: int) -> None:
         """Go back to watching for reads only."""
-        reader = self._selector.get_key(fd).data[0]
-        self._selector.modify(fd, selectors.EVENT_READ, (reader, None))
+        reader = self._watches[fd][0]
+        self._poller.modify(fd, _READ)
+        self._watches[fd] = reader, None
 
     def unwatch(self, fd: int) -> None:
         """Stop watching `fd`; call it before closing."""
-        self._selector.unregister(fd)
+        del self._watches[fd]
+        with suppress(OSError):  # it was closed too early, and is gone from there by itself
+            self._poller.unregister(fd)
 
     # -- time and order
 
@@ -232,16 +254,16 @@ class EventLoop:
     def run_once(self, timeout_s: float | None = None) -> None:
         """Wait until something happens, at most `timeout_s` seconds, and call back for all of it."""
         # Reads come before exits, so that the output of a child is known when its end is told.
-        happened = self._selector.select(self._patience(timeout_s))
-        for key, events in happened:
-            reader, writer = key.data
+        happened = self._poll(self._patience(timeout_s))
+        due = [(fd, events, self._watches[fd]) for fd, events in happened if fd in self._watches]
+        for fd, events, (reader, writer) in due:
             # An earlier callback of this round may have dropped the watch, and the number be in new hands.
-            current = self._selector.get_map().get(key.fd)
-            if current is None or current.data[0] is not reader:
+            current = self._watches.get(fd)
+            if current is None or current[0] is not reader:
                 continue
-            if events & selectors.EVENT_READ:
+            if events & ~_WRITE:  # an error or the end counts as something to read, which tells of it
                 reader()
-            if events & selectors.EVENT_WRITE and writer is not None:
+            if events & _WRITE and writer is not None:
                 writer()
         while self._signals:
             signum = self._signals.popleft()
@@ -264,6 +286,12 @@ class EventLoop:
                 return False
             self.run_once(left)
         return True
+
+    def _poll(self, timeout_s: float | None) -> list[tuple[int, int]]:
+        if timeout_s is not None and not _IN_SECONDS:
+            timeout_s = math.ceil(timeout_s * 1000)
+        happened: list[tuple[int, int]] = self._poller.poll(timeout_s)
+        return happened
 
     def _patience(self, timeout_s: float | None) -> float | None:
         """Return how long `select` may wait."""
@@ -306,7 +334,7 @@ class EventLoop:
             signal.set_wakeup_fd(self._previous_wakeup)
         for pid in list(self._children):
             self._forget_child(pid)
-        self._selector.close()
+        _close_poller(self._poller)
         with self._wake_lock:
             os.close(self._wake_read)
             os.close(self._wake_write)
@@ -320,8 +348,8 @@ class EventLoop:
             # A signal that the user asked to ignore stays ignored, as over an exec.
             if signal.getsignal(signum) is not signal.SIG_IGN:
                 signal.signal(signum, signal.SIG_DFL)
-        fds = [key.fd for key in self._selector.get_map().values()]
-        self._selector.close()
+        fds = list(self._watches)
+        _close_poller(self._poller)
         for fd in (*fds, self._wake_write):
             os.close(fd)
 

@@ -1,4 +1,4 @@
-"""What a run is given, and what it comes to, as data: options, executors, totals."""
+"""What a run is given, has under way, and comes to, as data: options, executors, jobs, totals."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from buildkit.core.execution import Decision, Execution
 from buildkit.engine.job import Executor, Pipeline
+from buildkit.engine.judge import Judgement
+from buildkit.engine.scheduler import Node
+from buildkit.engine.slots import NOWHERE, Stay
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +60,15 @@ class Executors(NamedTuple):
     def all(self) -> tuple[Executor, ...]:
         """Return each executor once."""
         return tuple({id(one): one for one in (self.commands, self.python, self.inline)}.values())
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """A task that was given to an executor."""
+
+    node: Node
+    judgement: Judgement
+    executor: Executor
+    before: dict[str, tuple[int, int, int]]
+    stay: Stay = NOWHERE
+    beside: float = 0.0  # others that ran at the same time, on average; known once it has ended

@@ -136,7 +136,8 @@ class Recorder:
         """
         self.writes.end(task)
         kept_result = _kept_result(result)
-        values_json, result_json = _as_json(task, values), json.dumps(kept_result, default=repr)
+        values_json = _as_json(task, values)
+        result_json = "null" if kept_result is None else json.dumps(kept_result, default=repr)
         self._values.saved(task.name, values, kept_result)
         movement, moved = self._moved_inputs(judgement)
         made = self._capture(task, judgement, before, kept, store=movement is Movement.NONE)
@@ -528,6 +529,8 @@ def _ignore(error: OSError) -> None:
 
 
 def _as_json(task: Task, values: Mapping[str, object]) -> str:
+    if not values:
+        return "{}"
     try:
         return json.dumps(values)
     except (TypeError, ValueError) as error:

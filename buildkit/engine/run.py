@@ -12,7 +12,6 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 
 from buildkit.core.decide import Course
 from buildkit.core.errors import ExitCode, PlanError
@@ -34,27 +33,18 @@ from buildkit.engine.job import (
 )
 from buildkit.engine.judge import Judge, JudgeError, Judgement
 from buildkit.engine.loop import EventLoop
-from buildkit.engine.parts import Executors, RunOptions, RunTotals
+from buildkit.engine.parts import Executors, Running, RunOptions, RunTotals
 from buildkit.engine.recorder import Recorder, UnsavableValuesError
 from buildkit.engine.scheduler import Node, NodeState, Scheduler, cycle_error
-from buildkit.engine.slots import NOWHERE, Slots, Stay
+from buildkit.engine.slots import Slots
 from buildkit.engine.teardown import Teardown
 from buildkit.engine.values import ValueMissingError, ValueTable
 
 _JUDGE_BATCH = 64  # nodes judged before the loop looks at what else has happened
 _JUDGE_BATCH_BUSY = 8  # the same while every slot is taken, and may be free in a millisecond
+_SETTLE_BATCH = 8  # results kept before that, where the executors have been given work ahead
 _KEY_DIGITS = 15  # of an action key that the history keeps: they fit SQLite's signed integers
 _FLUSH_S = 0.25  # a kill loses at most this much of the record
-
-
-@dataclass(slots=True, eq=False)
-class _Running:
-    node: Node
-    judgement: Judgement
-    executor: Executor
-    before: dict[str, tuple[int, int, int]]
-    stay: Stay = NOWHERE
-    beside: float = 0.0  # others that ran at the same time, on average; known once it has ended
 
 
 class Run:
@@ -100,12 +90,12 @@ class Run:
         self._flush = flush
         self._keep_log = keep_log
         self._more = more
-        self._running: dict[int, _Running] = {}
-        self._ahead: dict[int, _Running] = {}  # given to an executor, to begin after another one
+        self._running: dict[int, Running] = {}
+        self._ahead: dict[int, Running] = {}  # given to an executor, to begin after another one
         self._judgements: dict[str, Judgement] = {}
         self._judged: list[tuple[Node, Judgement]] = []  # not acted on yet
         self._executions: list[Execution] = []
-        self._ended: deque[tuple[_Running, JobOutcome]] = deque()  # succeeded, and not yet recorded
+        self._ended: deque[tuple[Running, JobOutcome]] = deque()  # succeeded, and not yet recorded
         self._pools: dict[str, int] = {}
         self._slots = Slots(options.width, options.cores)
         self._next_job = 1
@@ -147,7 +137,7 @@ class Run:
     def _until_done(self) -> None:
         while True:
             self._start_queued()
-            settled = self._settle_one()
+            settled = self._settle_some()
             judged = self._judge_some()
             if not (self._running or self._ahead or self._ended) and (
                 self._stopping or self._scheduler.open == 0
@@ -166,6 +156,13 @@ class Run:
                 raise cycle_error(cycle) if cycle else PlanError("no task can go on; please report this.")
             if time.monotonic() - self._last_flush > _FLUSH_S:
                 self._flush_now()
+
+    def _settle_some(self) -> bool:
+        """Keep the results of a few tasks, or of one where a free slot has to wait for us meanwhile."""
+        settled = 0
+        while settled < (_SETTLE_BATCH if self._ahead else 1) and self._settle_one():
+            settled += 1
+        return settled > 0
 
     def _settle_one(self) -> bool:
         """Keep the result of one task that has succeeded; return whether there was one."""
@@ -311,7 +308,9 @@ class Run:
             if node is None:
                 return
             self._start(node)
-        while not (self._stopping or self._slots.free or self._options.width <= 1):
+        while self._scheduler.has_queued and not (
+            self._stopping or self._slots.free or self._options.width <= 1
+        ):
             node = self._scheduler.next_to_start(self._has_room, self._may_wait_its_turn)
             if node is None:
                 return
@@ -354,7 +353,7 @@ class Run:
             self._recorder.failed(task)
             self._fail(node, Failure(FailureKind.ERROR, str(error)))
             return
-        running = _Running(node, judgement, executor, self._recorder.before(task))
+        running = Running(node, judgement, executor, self._recorder.before(task))
         job_id = self._next_job
         self._next_job += 1
         if task.settings.pool is not None:
@@ -423,19 +422,19 @@ class Run:
         else:
             self._succeeded(running, outcome)
 
-    def _returned(self, running: _Running) -> None:
+    def _returned(self, running: Running) -> None:
         """Take back a task that was given to an executor and did not begin."""
         self._leave_pool(running)
         self._recorder.not_begun(running.node.task)
         self._judgements[running.node.task.name] = running.judgement
         self._scheduler.queue(running.node)
 
-    def _leave_pool(self, running: _Running) -> None:
+    def _leave_pool(self, running: Running) -> None:
         pool = running.node.task.settings.pool
         if pool is not None:
             self._pools[pool] -= 1
 
-    def _succeeded(self, running: _Running, outcome: JobOutcome) -> None:
+    def _succeeded(self, running: Running, outcome: JobOutcome) -> None:
         node, task = running.node, running.node.task
         results = {check.value: self._values.result_of(self._plan, check.value) for check in task.checks}
         try:
@@ -463,7 +462,7 @@ class Run:
         self._finish(node, execution)
         self._emit(events.Succeeded(task, outcome, execution))
 
-    def _failed(self, running: _Running, outcome: JobOutcome) -> None:
+    def _failed(self, running: Running, outcome: JobOutcome) -> None:
         node, task = running.node, running.node.task
         self._recorder.failed(task)
         cancelled = outcome.status is JobStatus.CANCELLED
@@ -508,7 +507,7 @@ class Run:
                          cacheable=node.task.uncacheable is None)  # fmt: skip
 
     def _measured(
-        self, running: _Running, outcome: JobOutcome, decision: Decision, *reasons: Reason
+        self, running: Running, outcome: JobOutcome, decision: Decision, *reasons: Reason
     ) -> Execution:
         execution = self._execution(running.node, decision, *reasons)
         stay = running.stay

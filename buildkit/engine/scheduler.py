@@ -222,7 +222,7 @@ class Scheduler:
         open_queues = [queue for pool, queue in self._queues.items() if queue and has_room(pool)]
         if not open_queues:
             return None
-        first = min(open_queues, key=lambda queue: queue[0][0])
+        first = open_queues[0] if len(open_queues) == 1 else min(open_queues, key=lambda queue: queue[0][0])
         if suits is not None and not suits(first[0][1]):
             return None
         _key, node = heapq.heappop(first)

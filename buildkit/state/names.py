@@ -13,6 +13,7 @@ from typing import Literal
 from buildkit.state.database import storable, transaction
 
 _SCAN_FROM = 64  # unknown names from which one scan of the table is cheaper than a search for each
+_AT_ONCE = 500  # names in one search; SQLite before 3.32 takes 999
 
 
 class Interned:
@@ -28,21 +29,32 @@ class Interned:
         self._table = table
         self._column = column
         self._ids: dict[str, int] = {}
+        self._scanned = False
 
     def find(self, texts: Iterable[str]) -> dict[str, int]:
         """Return the numbers of those of `texts` that have one."""
         wanted = set(texts)
         unknown = wanted.difference(self._ids)
-        if len(unknown) >= _SCAN_FROM:
+        if len(unknown) >= _SCAN_FROM and not self._scanned:
+            # Once: what is unknown after that is new, or was added by a run inside this one.
+            self._scanned = True
             query = f"SELECT {self._column}, id FROM {self._table}"  # noqa: S608 two constants
             self._ids.update(self._connection.execute(query))
-            pairs = ((text, self._ids.get(storable(text))) for text in unknown)
         else:
-            query = f"SELECT id FROM {self._table} WHERE {self._column} = ?"  # noqa: S608 two constants
-            found = ((text, self._connection.execute(query, [storable(text)]).fetchone()) for text in unknown)
-            pairs = ((text, row and row[0]) for text, row in found)
-        self._ids.update((text, id_) for text, id_ in pairs if id_ is not None)
+            self._search(unknown)
+        for text in unknown.difference(self._ids):
+            id_ = self._ids.get(storable(text))
+            if id_ is not None:
+                self._ids[text] = id_
         return {text: self._ids[text] for text in wanted if text in self._ids}
+
+    def _search(self, unknown: Iterable[str]) -> None:
+        stored = [storable(text) for text in unknown]
+        for start in range(0, len(stored), _AT_ONCE):
+            part = stored[start : start + _AT_ONCE]
+            marks = ",".join("?" * len(part))
+            query = f"SELECT {self._column}, id FROM {self._table} WHERE {self._column} IN ({marks})"  # noqa: S608
+            self._ids.update(self._connection.execute(query, part))
 
     def number(self, texts: Iterable[str]) -> dict[str, int]:
         """Return the number of each of `texts`, giving one to those that have none."""
@@ -62,3 +74,4 @@ class Interned:
     def forget(self) -> None:
         """Empty the cache after a transaction was undone, whose numbers may be given again."""
         self._ids.clear()
+        self._scanned = False

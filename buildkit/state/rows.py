@@ -14,6 +14,7 @@ from buildkit.state.database import storable
 from buildkit.state.runs import INFO_FIELDS, SUMMARY_FIELDS, RunInfo, RunRecord, RunSummary
 from buildkit.state.schema import DECISION_CODES
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` would make one for each call
 _DECISIONS = {code: decision for decision, code in DECISION_CODES.items()}
 _KINDS = frozenset(kind.value for kind in ReasonKind)
 _COUNTS = tuple(name for name in SUMMARY_FIELDS if name not in ("wall_ns", "exit_code"))
@@ -72,7 +73,7 @@ def reasons_text(reasons: tuple[Reason, ...]) -> str | None:
     """Return reasons as compact JSON: `[["input changed","a.py","b.py"]]`; None where there are none."""
     if not reasons:
         return None
-    return json.dumps([[reason.kind.value, *reason.names] for reason in reasons], separators=(",", ":"))
+    return _encode([[reason.kind.value, *reason.names] for reason in reasons])
 
 
 def reasons_from_text(text: str | None) -> tuple[Reason, ...]:
