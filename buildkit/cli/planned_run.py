@@ -148,11 +148,14 @@ class _PlannedRun:
         if self._width > 1:
             return []
         found = self._found
-        changed = [number for number in facts.files_changed(found) or () if number < found.tracked]
-        affected: set[str] = set()
-        for number in recheck.changed_content(found, changed) or ():
-            affected.update(self._plan.affected([number], ()) or ())
-        names = sorted(affected - self._names)
+        others: dict[int, set[str]] = {}
+        for number in facts.files_changed(found) or ():
+            if number < found.tracked:
+                affected = set(self._plan.affected([number], ()) or ()) - self._names
+                if affected:
+                    others[number] = affected
+        changed = recheck.changed_content(found, list(others)) or ()
+        names = sorted(set().union(*(others[number] for number in changed)))
         if any(needs_dodo(self._plan[name], self._plan.fixed) for name in names):
             self._needs_dodo = True
             return []
