@@ -12,8 +12,7 @@ from buildkit.state import snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Callable, Sequence
 
     from buildkit.cli.fast import Answer, Rest
 
@@ -41,19 +40,8 @@ def compare(found: "Answer | Rest", long_way: "Callable[[], int]") -> int:
     return exit_code
 
 
-class Compared:
-    """What doit takes for its command `run` where a known answer is to be compared with the long way."""
-
-    pdb = False  # asked by doit
-
-    def __init__(self, found: "Answer | Rest", given: "Mapping[str, Any]") -> None:
-        self._found = found
-        self._given = given
-
-    @classmethod
-    def of(cls, found: "Answer | Rest") -> "Callable[..., Compared]":
-        """Return what doit calls to make the command."""
-        return lambda **given: cls(found, given)
+class Compared(fast.Answered):
+    """What doit takes for its command `run` where what is known is to be compared with the long way."""
 
     def parse_execute(self, arguments: "Sequence[str]") -> int:
         """Run, and compare."""
