@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 
 import pytest
@@ -247,3 +248,32 @@ def test_many_jobs_in_a_row_are_each_done_once(rig) -> None:
     numbers += [rig.follow(job("whoami")) for _ in range(300)]
     rig.until(lambda: len(rig.outcomes) > 301)
     assert rig.order[1:] == numbers
+
+
+def test_where_sockets_do_not_keep_packets_apart_nothing_is_given_ahead(tmp_path, monkeypatch) -> None:
+    pair = socket.socketpair
+
+    def without_packets(family: int = socket.AF_UNIX, kind: int = socket.SOCK_STREAM) -> object:
+        if kind == socket.SOCK_SEQPACKET:
+            raise OSError(93, "Protocol not supported")
+        return pair(family, kind)
+
+    monkeypatch.setattr(socket, "socketpair", without_packets)
+    with AheadRig(1) as rig, gate(tmp_path) as (path, let_go):
+        assert rig.run(job("size_of", b"p" * 1_000_000)).extra == 1_000_000
+        assert rig.run(job("say", "one")).outs == ["one\none from a child\n"]
+        pid = rig.run(job("whoami")).extra
+        rig.start(job("wait_at", path))
+        rig.loop.run_once(0)
+        assert not rig.executor.room_ahead()
+        let_go()
+        rig.until(lambda: len(rig.outcomes) == 4)
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert rig.run(job("whoami")).status is JobStatus.OK
+        assert rig.run(job("die_now")).status is JobStatus.LOST
+        assert rig.run(job("whoami")).status is JobStatus.OK
+
+
+def die_now() -> None:
+    os._exit(3)
