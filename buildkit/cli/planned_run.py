@@ -32,7 +32,7 @@ from buildkit.frontend.plain_console import PlainConsole
 from buildkit.frontend.session import Session, SessionOptions, UpToDate
 from buildkit.frontend.task_output import TaskOutput
 from buildkit.frontend.workspace import Workspace, warn_on_stderr
-from buildkit.observe.options import ObserveOptions
+from buildkit.observe.options import EVENTS_SETTING, ObserveOptions
 from buildkit.state import facts, ranges, snapshot, stored_plan
 from buildkit.state.history import History
 from buildkit.state.lock import LOCK_VARIABLE, ProjectLock
@@ -181,7 +181,7 @@ class _PlannedRun:
         )
         version = data_version(workspace)
         observing = Observing(
-            ObserveOptions(workspace.settings.events, None, None, None, False),
+            ObserveOptions(events=workspace.settings.events, events_from=EVENTS_SETTING),
             os.environ,
             mode=console_mode(
                 os.environ,

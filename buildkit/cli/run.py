@@ -39,7 +39,7 @@ from buildkit.frontend.remember import Console, Memory
 from buildkit.frontend.reporting import ReporterSink
 from buildkit.frontend.session import Session, SessionOptions
 from buildkit.frontend.workspace import Workspace, project_root, warn_on_stderr
-from buildkit.observe.options import ObserveOptions
+from buildkit.observe.options import EVENTS_SETTING, ObserveOptions
 from buildkit.state.lock import ProjectLock
 from buildkit.state.stored_plan import Request
 from buildkit.state.traces import TraceStore
@@ -243,7 +243,14 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
         observing = None
         try:
             observing = Observing(
-                ObserveOptions(events or self._workspace.settings.events, trace, junit, prometheus, otel),
+                ObserveOptions(
+                    events=events or self._workspace.settings.events,
+                    events_from="--events" if events else EVENTS_SETTING,
+                    trace=trace,
+                    junit=junit,
+                    prometheus=prometheus,
+                    otel=otel,
+                ),
                 os.environ,
                 mode=console_mode(
                     os.environ,

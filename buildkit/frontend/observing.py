@@ -106,7 +106,7 @@ class Observing:
         self.folding = None if mode is ConsoleMode.NOTHING else folding_of(environ)
         self._environ = environ
         self._threads = threads
-        self._events = None if options.events is None else AppendedFile(options.events, "--events")
+        self._events = None if options.events is None else AppendedFile(options.events, options.events_from)
         self._trace = None if options.trace is None else ReplacedFile(options.trace, "--trace")
         self._junit = None if options.junit is None else ReplacedFile(options.junit, "--junit")
         self._prometheus = (

@@ -280,6 +280,15 @@ def test_input_that_is_no_file(project: Project, kind: str):
     assert "use" in result.output
 
 
+def test_events_file_of_the_settings_that_cannot_be_written(project: Project):
+    project.write("in", "1")
+    project.dodo(GOOD)
+    project.write("pyproject.toml", "[tool.buildkit]\nevents = 'nowhere/events'\n")
+    result = project.run()
+    assert (result.exit_code, result.ran) == (3, ())
+    assert result.stderr.startswith("ERROR: the setting 'events': 'nowhere/events' cannot be written: ")
+
+
 def test_output_file_that_cannot_be_written(project: Project):
     project.write("in", "1")
     project.dodo(GOOD)
@@ -320,7 +329,7 @@ def test_output_that_cannot_be_read(project: Project):
     project.path("out").chmod(0)
     project.write("in", "2")
     for command in (["list", "-s"], ["explain", "copy"]):
-        assert project.run(*command, check=0, obey_modes=True)
+        project.run(*command, check=0, obey_modes=True)
     assert project.run(check=0, obey_modes=True).ran == ("copy",)
     assert project.read("out") == "2"
 
