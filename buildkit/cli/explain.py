@@ -18,7 +18,7 @@ from buildkit.cli.arguments import OptionsAnywhere
 from buildkit.cli.history import history_of, project_of
 from buildkit.cli.output import exit_code_of, print_result, terminal_width
 from buildkit.cli.tasks import TaskCommand
-from buildkit.core.errors import ExitCode, UsageError
+from buildkit.core.errors import ExitCode, StateError, UsageError
 from buildkit.report.explanation import brief_json, counts, explanation_json
 from buildkit.state.runs import RunRecord
 
@@ -142,7 +142,10 @@ def explain_plan(project: str, *, as_json: bool) -> str:
     from buildkit.report.explain_plan import plan_text, stored_plans  # only for --plan
 
     os.chdir(project)  # facts are looked up as a run would
-    plans = stored_plans(os.environ)
+    try:
+        plans = stored_plans(os.environ)
+    except OSError as error:
+        raise StateError(f"cannot read the stored plans of this project: {error}.") from None
     if as_json:
         return json.dumps({"schema": _JSON_SCHEMA, "plans": [asdict(plan) for plan in plans]}, indent=2)
     return plan_text(plans)

@@ -40,6 +40,8 @@ def print_result(text: str) -> None:
 def print_lines(lines: Iterable[str]) -> None:
     """Write lines as they come, like `print_result`; UsageError where standard output cannot be written."""
     stream = sys.stdout
+    if stream is None:  # closed by who started us (`>&-`): nobody wants to read it
+        return
     encoding = stream.encoding or "utf-8"
     try:
         for line in lines:
@@ -49,7 +51,12 @@ def print_lines(lines: Iterable[str]) -> None:
         discard_output()
     except OSError as error:
         discard_output()
-        raise UsageError(f"standard output cannot be written: {error.strerror or error}.") from None
+        raise unwritable_output(error) from None
+
+
+def unwritable_output(error: OSError) -> UsageError:
+    """Return the error that says that standard output cannot be written."""
+    return UsageError(f"standard output cannot be written: {error.strerror or error}.")
 
 
 def discard_output() -> None:
@@ -71,7 +78,7 @@ def print_warning(line: str) -> None:
 
 def terminal_width() -> int | None:
     """Return the columns of the terminal or of `COLUMNS`; None where output goes elsewhere."""
-    if not os.environ.get("COLUMNS", "").isdigit() and not sys.stdout.isatty():
+    if not os.environ.get("COLUMNS", "").isdigit() and not (sys.stdout and sys.stdout.isatty()):
         return None
     import shutil  # only for texts that are fitted to a terminal
 

@@ -16,7 +16,7 @@ from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 from doit.globals import Globals
 
 from buildkit.cli.arguments import ReadableOptions
-from buildkit.cli.output import UNREAD, discard_output, interrupted, print_error
+from buildkit.cli.output import UNREAD, discard_output, interrupted, print_error, unwritable_output
 from buildkit.cli.precedence import allow_our_names
 from buildkit.cli.waiting import end_what_was_left, tell_wait
 from buildkit.core.errors import BuildkitError, ExitCode, did_you_mean
@@ -25,6 +25,7 @@ from buildkit.frontend.definitions import Definitions, loading_error, unknown_ta
 from buildkit.frontend.dependency import BuildkitDependency
 from buildkit.frontend.inspect import Inspector
 from buildkit.frontend.workspace import Workspace, project_root
+from buildkit.state.directory import FULL
 from buildkit.state.lock import ProjectLock
 
 
@@ -121,7 +122,10 @@ class TaskCommand(ReadableOptions):
         self._watch_loading()
         try:
             with fresh_modules():
-                return super().execute(params, args)  # type: ignore[misc] # DoitCmdBase.execute
+                answer = super().execute(params, args)  # type: ignore[misc] # DoitCmdBase.execute
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what cannot be written is told here, not while Python ends
+            return answer
         except BuildkitError as error:
             print_error(error)
             return int(error.exit_code)
@@ -137,6 +141,10 @@ class TaskCommand(ReadableOptions):
         except KeyboardInterrupt:
             return interrupted()
         except Exception as error:
+            if self._loaded and isinstance(error, OSError) and _is_of_a_stream(error):
+                discard_output()
+                print_error(unwritable_output(error))
+                return int(ExitCode.USAGE)
             if self._loaded or getattr(self, "pdb", False):
                 raise
             print_error(loading_error(error, project_root()))
@@ -169,6 +177,11 @@ class TaskCommand(ReadableOptions):
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+
+def _is_of_a_stream(error: OSError) -> bool:
+    """Whether a full disk stopped what doit prints: errors about files name them."""
+    return error.errno in FULL and error.filename is None
 
 
 def action_expansion() -> str:

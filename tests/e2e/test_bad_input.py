@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import subprocess
 from dataclasses import dataclass
 
 import pytest
@@ -376,3 +377,40 @@ def test_dumpdb_of_a_project_without_a_record(project: Project):
     result = project.run("dumpdb")
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr == "ERROR: there is no record of this project yet.\n"
+
+
+@pytest.mark.parametrize(
+    "command", [["-n", "2"], ["list"], ["report"], ["explain"], ["dumpdb"]], ids=" ".join
+)
+def test_standard_output_on_a_full_disk(project: Project, command: list[str]):
+    project.write("in", "1")
+    project.dodo(GOOD)
+    project.run(check=0)
+    script = 'exec "$@" > /dev/full'
+    finished = subprocess.run(
+        ["sh", "-c", script, "sh", *project._command("doit"), *command],
+        cwd=project.root,
+        env=project._environment() | project.env | {"BUILDKIT_FAST": "0"},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 3, finished.stderr
+    assert finished.stderr.splitlines()[-1] == (
+        "ERROR: standard output cannot be written: No space left on device."
+    )
+    assert "Traceback" not in finished.stderr
+
+
+def test_stored_plans_that_cannot_be_read(project: Project):
+    project.write("in", "1")
+    project.dodo(GOOD)
+    project.run(check=0)
+    project.path(".buildkit/snapshots").chmod(0)
+    try:
+        result = project.run("explain", "--plan", obey_modes=True)
+    finally:
+        project.path(".buildkit/snapshots").chmod(0o700)
+    assert (result.exit_code, result.stdout) == (3, ""), result
+    assert "snapshots" in result.stderr
+    assert "Traceback" not in result.stderr
