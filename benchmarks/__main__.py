@@ -1,4 +1,4 @@
-"""`make bench`: how long a run takes that has nothing or little to do, against ninja, make and stock doit.
+"""`make bench`: how long runs take, most with little or nothing to do, against ninja, make and stock doit.
 
     python -m benchmarks [--turns N] [--large] [--folder DIR] [--json FILE] [--svg FILE] [SCENARIO ...]
 
@@ -20,8 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.graphs import Graph, chain, fan_in, flat, functions, layered, write
+from benchmarks.hashing import large_hashed
 from benchmarks.interleaved import Contender, measure, run
 from benchmarks.picture import bars
+from benchmarks.restoring import all_restored, large_restored
 
 WIDTH = "-n2"
 NO_CACHE = "[tool.buildkit]\ncache = false\n"
@@ -219,8 +221,11 @@ SCENARIOS: dict[str, tuple[Callable[[Bench, Graph], list[Contender]], Callable[[
     "cold, flat 10,000": (cold, lambda: flat(10_000)),
     "2,000 Python actions": (python_actions, lambda: functions(2000)),
     "400 tasks that sleep": (sleeping, lambda: Graph("sleep", ())),
+    "restored, 10,000 outputs": (all_restored, lambda: flat(10_000)),
+    "restored, one output of 1 GB": (large_restored, lambda: flat(1)),
+    "hashed, one input of 1 GB": (large_hashed, lambda: flat(1)),
 }
-LARGE = {"no-op, flat 100,000", "cold, flat 10,000"}
+LARGE = {"no-op, flat 100,000", "cold, flat 10,000", "restored, 10,000 outputs"}
 
 
 def rows_of(scenario: str, contenders: Sequence[Contender]) -> list[Row]:

@@ -6,6 +6,7 @@ What belongs here: starting, waiting, medians. Ratios are taken between medians 
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import time
@@ -67,6 +68,15 @@ def run(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> Sample:
     if process.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} in {folder}: exit code {process.returncode}")
     return Sample(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def sample_of(step: Callable[[], object]) -> Sample:
+    """Measure a call, and the processes that it waits for; the memory is that of this process."""
+    before_s, before = time.perf_counter(), os.times()
+    step()
+    wall_s, after = time.perf_counter() - before_s, os.times()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return Sample(wall_s, sum(after[:4]) - sum(before[:4]), peak)
 
 
 def measure(contenders: Sequence[Contender], folder: Path, turns: int) -> None:
