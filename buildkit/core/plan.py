@@ -109,6 +109,7 @@ class Plan:
         self._tasks: dict[str, Task] = {task.name: task for task in tasks}
         self.selected: tuple[str, ...] = tuple(selected)
         self._makers: dict[str, str] | None = None
+        self.grown = False  # whether the run has found out more than loading had said
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -133,6 +134,7 @@ class Plan:
 
     def extend(self, tasks: Iterable[Task]) -> None:
         """Add tasks, or put a task in the place of the one with its name."""
+        self.grown = True
         for task in tasks:
             self._tasks[task.name] = task
         self._makers = None

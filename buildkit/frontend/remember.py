@@ -356,6 +356,8 @@ def _outlook(
         root=workspace.root,
     )
     judge.tools = set()
+    if plan.grown:  # the next run has to find out again
+        raise NotKeptError("tasks came into being, or their dependencies were found, only during the run")
     order, skipped, to_run = [], [], {}
     scheduler.add(plan.selected)
     while (node := scheduler.next_to_judge()) is not None:
