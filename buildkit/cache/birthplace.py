@@ -31,16 +31,23 @@ class Birthplaces:
         self._places: dict[str, str] = {}  # directory of a target: where its files are made instead
         self._slow: dict[str, int] = {}  # how many in a row took long
         self._moves: dict[str, int] = {}
+        self._refused: set[str] = set()  # directories in which a file did not get its name
 
     def elsewhere(self, directory: str) -> bool:
         """Whether the files of a directory are made in another one."""
         return directory in self._places
+
+    def refused(self, directory: str) -> None:
+        """Take note that a file could not be given a name in a directory; there are no more for that one."""
+        self._refused.add(directory)
 
     def create(self, directory: str, mode: int, unused_name: Callable[[str], str]) -> int | None:
         """Open a new file that can be given a name in `directory`; see `create_unnamed`.
 
         `unused_name` returns a name beside the path that it is given, for a try.
         """
+        if directory in self._refused:
+            return None
         started_ns = self._clock_ns()
         try:
             fd = create_unnamed(self._places.get(directory, directory), mode)

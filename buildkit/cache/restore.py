@@ -406,16 +406,23 @@ class _Restore:
     def _put_into_place(self) -> None:
         self.touched = True
         for target in list(self._temporaries):
-            if self._temporaries[target] is not None or not give_name(self._unnamed[target], target):
+            if self._temporaries[target] is not None or not self._give_name(target, target):
                 os.rename(self._temporaries[target] or self._name_beside(target), target)
             del self._temporaries[target]
         self._made_directories.clear()
+
+    def _give_name(self, target: str, name: str) -> bool:
+        try:
+            return give_name(self._unnamed[target], name)
+        except OSError:
+            self._birthplaces.refused(target.rpartition("/")[0] or "/")
+            raise
 
     def _name_beside(self, target: str) -> str:
         """Give a file a name to be renamed from: something has come into its place since we looked."""
         while True:
             name = self._scratch.path_beside(target)
-            if give_name(self._unnamed[target], name):
+            if self._give_name(target, name):
                 self._temporaries[target] = name
                 return name
 

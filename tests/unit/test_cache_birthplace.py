@@ -10,6 +10,7 @@ import pytest
 from restore_place import Place, write
 
 from buildkit.cache.birthplace import Birthplaces
+from buildkit.cache.errors import RestoreFailed
 from buildkit.cache.restore import restore
 from buildkit.cache.unnamed import create_unnamed
 
@@ -120,3 +121,21 @@ def test_an_output_that_stands_there_is_replaced_by_one_from_elsewhere(
     restore(result, store=place.store, scratch=place.scratch, root=str(place.root), birthplaces=births)
     assert place.snapshot() == {"out": 0o755, "out/f": (0o640, b"content")}
     assert disk.made_in[-1] == place.root
+
+
+def test_where_no_name_can_be_given_one_restore_fails_and_the_next_does_without(
+    place: Place, births: Birthplaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(place.root / "f", b"content")
+    result = place.record("f")
+    (place.root / "f").unlink()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(RestoreFailed):
+        restore(result, store=place.store, scratch=place.scratch, root=str(place.root), birthplaces=births)
+    assert place.snapshot() == {}
+    restore(result, store=place.store, scratch=place.scratch, root=str(place.root), birthplaces=births)
+    assert place.snapshot() == {"f": (0o644, b"content")}
