@@ -32,7 +32,7 @@ from buildkit.engine.log import TaskLog
 from buildkit.engine.loop import EventLoop, Timer
 from buildkit.engine.procfs import own_peak_rss_bytes, peak_rss_bytes, process_clock, rss_of
 from buildkit.engine.spawn import Inherited, Launch, StartError, spawn
-from buildkit.engine.tree import GRACE_S, Root, TreeEnder, new_mark, signal_name
+from buildkit.engine.tree import GRACE_S, Root, TreeEnder, marks_prefix, signal_name
 
 SAVE_OUT_BYTES = 64 * 1024 * 1024  # `save_out` is data for other tasks: whole, or an error
 _LINGER_S = 0.5  # how long a background process may keep the output of a finished command open
@@ -76,6 +76,7 @@ class ProcessExecutor:
         self.grace_s = grace_s
         self.ender = ender or TreeEnder(loop)
         self.inherited = Inherited()
+        self.marks = marks_prefix()
         self.own_peak_bytes = 0  # our own peak resident set when it was last looked at
         self.may_inherit_stdin = same_group or not os.isatty(0)  # a background group that reads is stopped
         self._running: dict[int, _Running] = {}
@@ -140,7 +141,7 @@ class _Running:
         self.sink = sink
         self.done = done
         self.alone = False
-        self.mark = new_mark(job_id)
+        self.mark = f"{executor.marks}{job_id}"
         self.index = -1
         self.pid = -1
         self.fds: dict[Stream, int] = {}  # open outputs of the present command
@@ -202,6 +203,7 @@ class _Running:
             cwd=command.cwd,
             stdin_null=not (self.job.stdin == "inherit" and executor.may_inherit_stdin),
             own_group=not executor.same_group,
+            our_path=command.env is None,
         )
         given: list[int] = []  # the child's ends
         try:

@@ -92,13 +92,16 @@ class Recorder:
 
     # --- running
 
-    def before(self, task: Task) -> dict[str, tuple[int, int, int]]:
+    def before(self, task: Task, *, look: bool = True) -> dict[str, tuple[int, int, int]]:
         """Return what is in the directories that are outputs of `task` already: path -> stat signature.
 
-        To be asked right before its actions start.
+        To be asked right before its actions start; or any time before, without `look`, where no output is a
+        directory.
         """
         self.writes.begin(task)
         seen: dict[str, tuple[int, int, int]] = {}
+        if not look:
+            return seen
         for path in task.outputs:
             full = os.path.join(self._root, path)
             if os.path.isdir(full) and not os.path.islink(full.rstrip("/")):

@@ -308,9 +308,7 @@ class Run:
             if node is None:
                 return
             self._start(node)
-        while self._scheduler.has_queued and not (
-            self._stopping or self._slots.free or self._options.width <= 1
-        ):
+        while not (self._stopping or self._slots.free or self._options.width <= 1):
             node = self._scheduler.next_to_start(self._has_room, self._may_wait_its_turn)
             if node is None:
                 return
@@ -332,13 +330,11 @@ class Run:
         )
 
     def _pipeline_for(self, task: Task) -> Pipeline | None:
-        executors = self._executors
-        return executors.command_queue if task.kind is TaskKind.COMMANDS else executors.pipeline
+        commands = task.kind is TaskKind.COMMANDS
+        return self._executors.command_queue if commands else self._executors.pipeline
 
     def _has_room(self, pool: str | None) -> bool:
-        if pool is None:
-            return True
-        return self._pools.get(pool, 0) < self._options.pools.get(pool, 1)
+        return pool is None or self._pools.get(pool, 0) < self._options.pools.get(pool, 1)
 
     def _start(self, node: Node, pipeline: Pipeline | None = None) -> None:
         """Give a task to its executor; with `pipeline` it begins when another one has ended."""
@@ -353,11 +349,11 @@ class Run:
             self._recorder.failed(task)
             self._fail(node, Failure(FailureKind.ERROR, str(error)))
             return
-        running = Running(node, judgement, executor, self._recorder.before(task))
+        running = Running(node, judgement, executor, self._recorder.before(task, look=pipeline is None))
         job_id = self._next_job
         self._next_job += 1
-        if task.settings.pool is not None:
-            self._pools[task.settings.pool] = self._pools.get(task.settings.pool, 0) + 1
+        if (pool := task.settings.pool) is not None:
+            self._pools[pool] = self._pools.get(pool, 0) + 1
         self._ahead[job_id] = running
         if pipeline is not None:
             pipeline.start_ahead(job_id, job, self, self._done, self._began)
@@ -430,8 +426,7 @@ class Run:
         self._scheduler.queue(running.node)
 
     def _leave_pool(self, running: Running) -> None:
-        pool = running.node.task.settings.pool
-        if pool is not None:
+        if (pool := running.node.task.settings.pool) is not None:
             self._pools[pool] -= 1
 
     def _succeeded(self, running: Running, outcome: JobOutcome) -> None:

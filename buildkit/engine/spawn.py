@@ -64,6 +64,7 @@ class Launch:
     stdout: int | None = None  # a descriptor; None: inherit ours
     stderr: int | None = None
     own_group: bool = True
+    our_path: bool = False  # `env` is known to have the PATH that we have
 
 
 def spawn(launch: Launch) -> int:
@@ -96,7 +97,8 @@ def _spawn(launch: Launch) -> int:
     if launch.stderr is not None:
         actions.append((os.POSIX_SPAWN_DUP2, launch.stderr, 2))
     program = launch.argv[0]
-    if "/" not in program and launch.env.get(b"PATH") != os.environb.get(b"PATH"):
+    search = not launch.our_path and launch.env.get(b"PATH") != os.environb.get(b"PATH")
+    if "/" not in program and search:
         found = _find(launch)
         if found is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)

@@ -81,13 +81,12 @@ def signal_name(signum: int) -> str:
     return f"{name}; perhaps out of memory" if signum == signal.SIGKILL else name
 
 
-def new_mark(job_id: int) -> str:
-    """Return the value of JOB_VARIABLE for a job: unique on this machine, and nested within our own."""
-    return f"{marks_prefix()}{job_id}"
-
-
 def marks_prefix(starter: int | None = None) -> str:
-    """Return what the marks of all jobs begin with that this process starts, or process `starter`."""
+    """Return what the marks of all jobs begin with that this process starts, or process `starter`.
+
+    A mark is the value of JOB_VARIABLE, and ends with the number of the job: unique on this machine, and
+    nested within our own.
+    """
     outer = os.environ.get(JOB_VARIABLE)
     own = f"{starter or os.getpid()}."
     return f"{outer}/{own}" if outer else own

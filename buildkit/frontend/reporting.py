@@ -96,10 +96,13 @@ class ReporterSink:
 
     def _succeeded(self, event: events.Succeeded) -> None:
         task = self._task(event.task)
+        made_here = task._action_instances is None
         if event.outcome is not None:
             self._output.finish(event.task.name, event.outcome.log, self._verbosity(event.task))
             _fill(task, event.outcome)
         self._reporter.add_success(task)
+        if made_here and event.outcome is not None and not event.outcome.result:
+            task._action_instances = None  # half a kilobyte that says nothing; doit makes them again if asked
 
     def _skipped(self, event: events.Skipped) -> None:
         self._reporter.skip_uptodate(self._task(event.task))

@@ -15,7 +15,7 @@ from buildkit.engine.procfs import (
     process_clock,
     read_job_mark,
 )
-from buildkit.engine.tree import Root, members, new_mark
+from buildkit.engine.tree import Root, marks_prefix, members
 
 OURS = Process(pid=1000, ppid=1, pgid=1000, sid=900, started=10.0, zombie=False)
 
@@ -97,9 +97,9 @@ def test_we_never_belong_to_our_own_job() -> None:
 
 def test_marks_are_nested(monkeypatch) -> None:
     monkeypatch.delenv(JOB_VARIABLE, raising=False)
-    assert new_mark(7) == f"{os.getpid()}.7"
+    assert marks_prefix() == f"{os.getpid()}."
     monkeypatch.setenv(JOB_VARIABLE, "12.3")
-    assert new_mark(7) == f"12.3/{os.getpid()}.7"
+    assert marks_prefix() == f"12.3/{os.getpid()}."
 
 
 def test_the_table_tells_of_real_processes() -> None:
