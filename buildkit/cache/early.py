@@ -19,6 +19,9 @@ from buildkit.cache.result import OutputFile, OutputKind
 from buildkit.core.digest import Digest
 from buildkit.core.fingerprint import PERMISSION_BITS
 
+_MOST = 64  # files of one task
+_SIZE = 2  # index in a signature
+
 
 class EarlyOutput(NamedTuple):
     """One file, as it was when a worker read it and stored its bytes."""
@@ -40,14 +43,21 @@ class EarlyStore:
 
     def keep(self, paths: Sequence[str]) -> tuple[EarlyOutput, ...]:
         """Store those of the outputs that can be, and return what was stored. Nothing is ever raised."""
-        return tuple([kept for path in paths if (kept := self._keep(path)) is not None])
+        found: list[EarlyOutput] = []
+        room = SMALL_BYTES  # of all together: the job's time limit goes on meanwhile
+        for path in paths[:_MOST]:
+            kept = self._keep(path, room)
+            if kept is not None:
+                found.append(kept)
+                room -= kept.signature[_SIZE]
+        return tuple(found)
 
-    def _keep(self, path: str) -> EarlyOutput | None:
+    def _keep(self, path: str, room: int) -> EarlyOutput | None:
         failures: list[OSError] = []
         self._store.added_bytes = 0
         try:
             status = os.lstat(os.path.join(self._root, path))
-            if not stat.S_ISREG(status.st_mode) or status.st_size > SMALL_BYTES:
+            if not stat.S_ISREG(status.st_mode) or status.st_size > room:
                 return None
             found = capture(
                 [path], root=self._root, store=self._store, on_store_error=failures.append, marks=self._marks

@@ -91,6 +91,15 @@ def test_only_plain_small_files_are_kept(root, cache) -> None:
     assert [kept.path for kept in cache.early(root=str(root)).keep(names)] == ["file"]
 
 
+def test_a_task_with_much_output_is_left_to_the_run(root, cache) -> None:
+    for number in range(100):
+        (root / f"small{number}").write_bytes(b"made")
+        (root / f"half{number}").write_bytes(b"x" * (SMALL_BYTES // 2))
+    early = cache.early(root=str(root))
+    assert len(early.keep([f"half{number}" for number in range(100)])) == 2
+    assert len(early.keep([f"small{number}" for number in range(100)])) == 64
+
+
 def test_a_store_that_cannot_be_written_keeps_nothing_and_says_nothing(
     root, cache, tmp_path, monkeypatch
 ) -> None:
