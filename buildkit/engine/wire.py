@@ -80,7 +80,7 @@ def flags_of(received: bytes | bytearray) -> int:
 def decode(received: bytes | bytearray) -> object:
     """Return what a whole message says; raises whatever unpickling it raises."""
     # From our own parent or worker, over a private socket.
-    return pickle.loads(memoryview(received)[_HEAD.size :])  # noqa: S301
+    return pickle.loads(memoryview(received)[_HEAD.size :])  # noqa: S301 - our own other half
 
 
 def answer_of(reply: RunnerReply, cost: Cost, started_ns: int, kept: tuple[EarlyOutput, ...] = ()) -> bytes:
