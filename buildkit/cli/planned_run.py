@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from buildkit.cache.result import OutputKind
 from buildkit.cli import recheck
 from buildkit.cli.epilogue import tell_end
+from buildkit.cli.output import interrupted, print_error
 from buildkit.cli.waiting import end_what_was_left, tell_wait
 from buildkit.core.decide import Course
 from buildkit.core.errors import BuildkitError, ExitCode
@@ -64,8 +65,7 @@ def run(rest: Rest) -> int | None:
             return None
         return _PlannedRun(rest, plan, content, names, lock).execute()
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return int(ExitCode.INTERRUPTED)
+        return interrupted()
     finally:
         lock.release()
 
@@ -207,7 +207,7 @@ class _PlannedRun:
             )
             totals = session.run()
         except BuildkitError as error:
-            sys.stderr.write(f"ERROR: {error}\n")
+            print_error(error)
             return int(error.exit_code)
         finally:
             observing.close()

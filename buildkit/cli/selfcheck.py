@@ -27,7 +27,7 @@ def check_plan(arguments: "Sequence[str]", long_way: "Callable[[], int]") -> int
         _say("there was no stored answer that could have been used; " + _now(arguments))
         return exit_code
     wrong = difference(answer, exit_code, printed)
-    _say(wrong or f"the stored plan agrees with a fresh one: {len(answer.lines)} lines are the same")
+    _say(wrong or f"the stored plan agrees with a fresh one: {plural(len(answer.lines), 'line')} in common")
     return _ERROR if wrong else exit_code
 
 
