@@ -41,15 +41,17 @@ def holds(text: str, number: int) -> bool:
 
 def without(text: str, numbers: Iterable[int]) -> str:
     """Return the ranges without these numbers, in time that grows with the ranges and not with the set."""
-    pairs = list(_pairs(text))
-    for number in numbers:
-        for index, (first, last) in enumerate(pairs):
-            if first <= number <= last:
-                pairs[index : index + 1] = [
-                    pair for pair in ((first, number - 1), (number + 1, last)) if pair[0] <= pair[1]
-                ]
-                break
-    return ",".join(_part(first, last) for first, last in pairs)
+    gone = sorted(numbers)
+    at, parts = 0, []
+    for first, last in _pairs(text):
+        while at < len(gone) and gone[at] <= last:
+            if first < gone[at]:
+                parts.append(_part(first, gone[at] - 1))
+            first = max(first, gone[at] + 1)  # noqa: PLW2901 - what is left of the range
+            at += 1
+        if first <= last:
+            parts.append(_part(first, last))
+    return ",".join(parts)
 
 
 def union(text: str, numbers: Iterable[int]) -> str:
