@@ -5,8 +5,12 @@ What belongs here: putting these together for doit's objects. Runs that do witho
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from typing import ClassVar, TextIO
 
+from doit import action
+from doit.action import Writer
 from doit.control import TaskControl
 from doit.task import Stream
 
@@ -18,6 +22,16 @@ from buildkit.frontend.dependency import BuildkitDependency
 from buildkit.frontend.host import DoitHost
 from buildkit.frontend.planner import Planner
 from buildkit.frontend.runner import TaskRunner
+
+
+class _KeptWriter(Writer):  # type: ignore[misc] # doit has no types
+    """A stand-in that is not freed at once."""
+
+    recent: ClassVar[deque[Writer]] = deque(maxlen=256)
+
+    def __init__(self, *writers: TextIO) -> None:
+        super().__init__(*writers)
+        self.recent.append(self)
 
 
 class DoitHosting:
@@ -65,6 +79,7 @@ class DoitHosting:
         if parallel == "thread":
             from buildkit.engine.threads import ThreadExecutor
 
+            _keep_writers()
             return ThreadExecutor(loop, self._runner.run, width, new_log=self._new_log)
         from buildkit.engine.workers import WorkerPool
 
@@ -88,3 +103,12 @@ class DoitHosting:
     def close(self) -> None:
         """Let go of what runs tasks; the run is over."""
         self._runner.close()
+
+
+def _keep_writers() -> None:
+    """Let doit's stand-ins for sys.stdout outlive the action that they were made for.
+
+    Actions in threads take them away from each other, and `print` of CPython up to 3.12 holds the one that it
+    writes to without counting that: the last reference could go in the middle of a line.
+    """
+    action.Writer = _KeptWriter
