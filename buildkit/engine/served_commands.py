@@ -159,12 +159,6 @@ class ServedCommands:
 
     # -- the server
 
-    def close_in_child(self) -> None:
-        """In a forked process: let go of what would keep the server alive when the run is gone."""
-        if self._line >= 0:
-            os.close(self._line)
-            self._line = -1
-
     def _serves(self, job: CommandJob) -> bool:
         if self._line >= 0:
             return job.stdin == "null"

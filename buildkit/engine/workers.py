@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from buildkit.cache.early import EarlyOutput
     from buildkit.engine.forked import Line, Output
 
+_TRIES = 3  # workers that may die before they take a job; more of them, and no worker ever will
 _ADOPT_AFTER_S = 0.02  # a run whose jobs are shorter than this need not adopt orphans
 _DRAIN_BYTES = 1024 * 1024  # read at the end of a job; more than a pipe holds
 _QUICK_NS = 5_000_000  # a job that is given ahead waits about as long, and might run elsewhere meanwhile
@@ -73,6 +74,7 @@ class _Task:
     timeout: Timer | None = None
     began: Began | None = None  # who is told once it begins, where that is later than `start`
     ending: JobStatus | None = None
+    unserved: int = 0  # workers that died before they took it
     left: list[int] | None = None  # once its tree was ended: what even SIGKILL did not end
 
 
@@ -454,8 +456,16 @@ class WorkerPool:
         if ahead is not None:  # it waited here, and did not begin
             worker.ahead = None
             self._wait_again(ahead)
-        if task is not None and task.ending is None and not task.job.worker and left > (ahead is not None):
+        not_taken = left > (ahead is not None)
+        if (
+            not_taken
+            and task is not None
+            and task.ending is None
+            and not task.job.worker
+            and task.unserved < _TRIES
+        ):
             worker.task = None  # nor did this one
+            task.unserved += 1
             self._wait_again(task)
         task = worker.task
         if task is not None and task.ending is None:

@@ -125,7 +125,6 @@ class Session:
         self._machine = machine
         self._lock = lock
         self._loop = EventLoop()
-        self._served: ServedCommands | None = None
         self._hosting = hosting(self._loop, self._after_fork)
         self._plan = plan
         self._dirtiness = git.Dirtiness(sink, workspace.root, workspace.environ)
@@ -139,9 +138,7 @@ class Session:
 
     def _after_fork(self) -> None:
         """In a new worker: let go of what belongs to the run."""
-        self._lock.close_in_child()
-        if self._served is not None:
-            self._served.close_in_child()
+        self._lock.close_in_child()  # the loop has closed all that it watches, the line to the server too
 
     # --- the run
 
@@ -224,10 +221,11 @@ class Session:
             grace_s=workspace.settings.grace,
             new_log=workspace.new_log,
         )
+        served: ServedCommands | None = None
         # A fork while threads run could leave their locks held for ever.
         if options.width > 1 and options.parallel == "process" and ServedCommands.available():
             # The lock stays with the server: the next run must not begin before all of this one has ended.
-            self._served = ServedCommands(
+            served = ServedCommands(
                 self._loop,
                 direct=commands,
                 width=options.width,
@@ -252,11 +250,11 @@ class Session:
             values=workspace.values,
             host=self._hosting.host,
             executors=Executors(
-                self._served or commands,
+                served or commands,
                 self._hosting.python,
                 self._hosting.inline,
                 self._hosting.pipeline,
-                self._served,
+                served,
             ),
             loop=self._loop,
             sink=sink,

@@ -275,5 +275,13 @@ def test_where_sockets_do_not_keep_packets_apart_nothing_is_given_ahead(tmp_path
         assert rig.run(job("whoami")).status is JobStatus.OK
 
 
+def test_a_job_for_which_every_worker_dies_is_lost_and_not_tried_for_ever() -> None:
+    def fail() -> None:
+        raise RuntimeError("this worker never comes to its jobs")
+
+    with Rig(lambda loop: WorkerPool(loop, call, 1, after_fork=fail)) as rig:
+        assert rig.run(job("whoami")).status is JobStatus.LOST
+
+
 def die_now() -> None:
     os._exit(3)
