@@ -62,6 +62,31 @@ class _Call:
     options: dict[str, Any]
 
 
+_listening: list[LoadTrace] = []
+_ASKER = 4  # frames from where an event is noted to the code that raised it
+_hooked = False
+
+
+def _hook_audit_events() -> bool:
+    """Have audit events told to those who listen; False where another hook forbids it.
+
+    Python calls a hook for the rest of the process, so there is only one.
+    """
+    global _hooked  # noqa: PLW0603 - as is what it tells of
+    if not _hooked:
+        try:
+            sys.addaudithook(_tell)
+        except RuntimeError:
+            return False
+        _hooked = True
+    return True
+
+
+def _tell(event: str, arguments: tuple[Any, ...]) -> None:
+    for trace in _listening:
+        trace.heard(event, arguments)
+
+
 class LoadTrace:
     """Watches this process between `begin` and `end`; may begin again. Facts are kept as they were then."""
 
@@ -82,7 +107,6 @@ class LoadTrace:
         self.refusals: list[str] = []
         self._active = False
         self._watching = False
-        self._hooked = False
         self._clock = ClockWatch(self.refuse)
         self._notes: dict[str, Callable[..., None]] = {
             "open": self._opened,
@@ -101,12 +125,9 @@ class LoadTrace:
 
     def begin(self) -> None:
         """Watch from now on."""
-        if not self._hooked:
-            self._hooked = True
-            try:
-                sys.addaudithook(self._heard)
-            except RuntimeError:  # another hook forbids it
-                self.refuse("this Python cannot be watched")
+        if not _hook_audit_events():
+            self.refuse("this Python cannot be watched")
+        _listening.append(self)
         self._watch_os()
         self._watch_finder()
         self._watch_environment()
@@ -116,6 +137,8 @@ class LoadTrace:
     def end(self) -> None:
         """Watch no more, and put everything back."""
         self._active = self._watching = False
+        if self in _listening:
+            _listening.remove(self)
         self._clock.stop()
         while self._undo:
             self._undo.pop()()
@@ -152,7 +175,8 @@ class LoadTrace:
 
     # --- audit events
 
-    def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
+    def heard(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Note an audit event of Python."""
         if not self._active:
             return
         self._active = False  # what is done here raises events, too
@@ -199,7 +223,7 @@ class LoadTrace:
         if path is None:
             return
         if path.startswith(("/proc/", "/sys/")):
-            if not _within_import(sys._getframe(3)):
+            if not _within_import(sys._getframe(_ASKER)):
                 self.refuse(f"it read '{path}', which may be another the next time")
         elif path.startswith("/dev/"):
             if path in ("/dev/random", "/dev/urandom"):
@@ -221,7 +245,7 @@ class LoadTrace:
         path = self._full("." if raw is None else raw)
         if path is None:
             return
-        if sys._getframe(3).f_code.co_filename in _IMPORT_FILES:
+        if sys._getframe(_ASKER).f_code.co_filename in _IMPORT_FILES:
             self.import_folders.add(path)
         elif path not in self.listings:
             self.listings[path] = facts.listing_of(path, None)

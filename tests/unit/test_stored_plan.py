@@ -38,7 +38,7 @@ tasks = st.builds(
     actions=st.tuples(commands),
     options=st.tuples(names),
     parts=st.tuples(names),
-    settings=st.builds(TaskSettings, timeout=st.none() | st.floats(0, 9), env=st.tuples(texts)),
+    settings=st.builds(TaskSettings, timeout=st.floats(0, 9), env=st.tuples(texts), sla=st.none()),
     verbosity=st.none() | st.integers(0, 2),
     capture=st.none() | st.booleans(),
     title=st.none() | texts,
