@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -174,17 +175,8 @@ class Memory:
         info: RunInfo,
         request: Request | None,
     ) -> tuple[snapshot.Snapshot, bytes | None]:
-        connection = workspace.connection
-        if workspace.root != self._directory:
-            raise NotKeptError("doit was not started in the project's own directory")
-        if not console.supported:
-            raise NotKeptError("the reporter is another one than the console's")
-        if connection is None or workspace.traces.dirty:
-            raise NotKeptError("the state of the project could not be written")
-        if self._version != data_version(workspace):
-            raise NotKeptError("a task changed the record of the project (a buildkit within the run)")
-        self._raise_refusal("loading")
-        at_loading = dict(self._trace.statuses)
+        connection = self._foreseeable(workspace, console)
+        at_loading = set(self._trace.statuses)
         self._trace.begin()
         try:
             scheduler = Scheduler(plan, by_critical_path=not sequential)
@@ -192,56 +184,30 @@ class Memory:
         finally:
             self._trace.end()
         self._raise_refusal("judging")
-        tracked, skipped = outlook.seen, outlook.skipped
-        looked_at = set()
-        for path in tracked:
+        # What is tracked by content is no further fact, unless loading has looked at it, too.
+        fixed = set(outlook.tools)
+        for path in outlook.seen:
             full = os.path.join(self._directory, path)
             if full in at_loading:
-                looked_at.add(path)
+                fixed.add(path)
             else:
                 self._trace.statuses.pop(full, None)
-        fixed = outlook.tools | looked_at
-        if outlook.to_run and request is None:
-            name, why = next(iter(outlook.to_run.items()))
-            raise NotKeptError(f"task '{name}' runs the next time, too: {why}")
-        _refuse_to_run(outlook, plan, fixed)
-        ordered, folders = facts.by_folder(tracked)
-        signatures, digests, modes = signatures_of(ordered, tracked)
+        _refuse_to_run(outlook, plan, fixed, request)
+        ordered, folders = facts.by_folder(outlook.seen)
+        signatures, digests, modes = signatures_of(ordered, outlook.seen)
         statuses = self._statuses()
         others, more_folders = facts.by_folder(statuses)
-        summary = RunSummary(
-            wall_ns=0,
-            exit_code=0,
-            skipped=len(skipped),
-            saved_ns=sum(trace.wall_ns for task in skipped if (trace := workspace.traces.get(task.name))),
-            skipped_tasks=[task.name for task in skipped],
-        )
+        summary = outlook.summary(workspace)
         salt = os.urandom(16)
-        environ = self._trace.environ
-        database = os.stat(os.path.join(workspace.root, snapshot.DATABASE))
-        values = {
-            "stamp": self._stamp,
-            "arguments": self._arguments,
-            "database": (database.st_dev, database.st_ino),
-            "salt": salt,
-            "environment": tuple(
-                (each, facts.variable_digest(environ, each, salt))
-                for each in sorted(self._trace.variables - _NOT_OURS)
-            ),
-            "whole_environment": (
-                facts.environment_digest(environ, salt) if self._trace.whole_environment else b""
-            ),
-            "kinds": self._kinds(),
-            "links": self._links(),
-            "accesses": self._accesses(),
-            "listings": self._listings(),
+        values = self._facts_of_loading(salt) | {
+            "database": _identity_of_record(workspace),
             "folders": (*folders, *more_folders),
             "names": facts.names_of((*ordered, *others), (*folders, *more_folders)),
-            "tracked": len(tracked),
+            "tracked": len(ordered),
             "signatures": facts.packed([*signatures, *(statuses[path] for path in others)]),
             "digests": digests,
             "modes": modes,
-            "stdout": _lines(skipped) if console.lines else "",
+            "stdout": _lines(outlook.skipped) if console.lines else "",
             "summary": split_summary(summary) if console.summary else ("", ""),
             "history": _history(History(connection), info, summary),
             "unfinished": tuple(outlook.to_run),
@@ -258,6 +224,35 @@ class Memory:
             tracked=ordered,
             fixed=fixed,
         )
+
+    def _foreseeable(self, workspace: Workspace, console: Console) -> sqlite3.Connection:
+        """Return the connection to the record; NotKeptError where the next run cannot be foreseen at all."""
+        if workspace.root != self._directory:
+            raise NotKeptError("doit was not started in the project's own directory")
+        if not console.supported:
+            raise NotKeptError("the reporter is another one than the console's")
+        if workspace.connection is None or workspace.traces.dirty:
+            raise NotKeptError("the state of the project could not be written")
+        if self._version != data_version(workspace):
+            raise NotKeptError("a task changed the record of the project (a buildkit within the run)")
+        self._raise_refusal("loading")
+        return workspace.connection
+
+    def _facts_of_loading(self, salt: bytes) -> dict[str, object]:
+        """Return the fields of a snapshot that say what loading and judging have looked at, but files."""
+        trace, environ = self._trace, self._trace.environ
+        variables = sorted(trace.variables - _NOT_OURS)
+        return {
+            "stamp": self._stamp,
+            "arguments": self._arguments,
+            "salt": salt,
+            "environment": tuple((each, facts.variable_digest(environ, each, salt)) for each in variables),
+            "whole_environment": facts.environment_digest(environ, salt) if trace.whole_environment else b"",
+            "kinds": self._kinds(),
+            "links": self._links(),
+            "accesses": self._accesses(),
+            "listings": self._listings(),
+        }
 
     def _raise_refusal(self, when: str) -> None:
         if self._trace.refusals:
@@ -340,6 +335,18 @@ class _Outlook:
     seen: dict[str, Fingerprint]
     tools: set[str]
 
+    def summary(self, workspace: Workspace) -> RunSummary:
+        """Return what the run comes to if nothing but `skipped` is told of; its duration is not known."""
+        names = [task.name for task in self.skipped]
+        traces = map(workspace.traces.get, names)
+        return RunSummary(
+            wall_ns=0,
+            exit_code=0,
+            skipped=len(names),
+            saved_ns=sum(trace.wall_ns for trace in traces if trace is not None),
+            skipped_tasks=names,
+        )
+
 
 def _outlook(
     workspace: Workspace, plan: Plan, scheduler: Scheduler, ignored: Callable[[str], bool]
@@ -407,12 +414,20 @@ def _look_at_outputs(table: WatchingTable, task: Task) -> None:
             table.current(path)
 
 
-def _refuse_to_run(outlook: _Outlook, plan: Plan, fixed: Collection[str]) -> None:
+def _refuse_to_run(outlook: _Outlook, plan: Plan, fixed: Collection[str], request: Request | None) -> None:
     """Raise NotKeptError where a task runs the next time, and a run from the stored plan could not do it."""
     for name, why in outlook.to_run.items():
+        told = f"task '{name}' runs the next time, too"
+        if request is None:
+            raise NotKeptError(f"{told}: {why}")
         need = needs_dodo(plan[name], fixed)
         if need is not None:
-            raise NotKeptError(f"task '{name}' runs the next time, too, and {need}: {why}")
+            raise NotKeptError(f"{told}, and {need}: {why}")
+
+
+def _identity_of_record(workspace: Workspace) -> tuple[int, int]:
+    status = os.stat(os.path.join(workspace.root, snapshot.DATABASE))
+    return status.st_dev, status.st_ino
 
 
 def process_began_ns() -> int:
