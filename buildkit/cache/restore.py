@@ -16,9 +16,9 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from buildkit.cache.birthplace import Birthplaces
 from buildkit.cache.capture import SMALL_BYTES, OutputEntry
@@ -30,6 +30,8 @@ from buildkit.cache.transfer import copy_file, write_all
 from buildkit.cache.unnamed import give_name
 from buildkit.core.digest import Digest, digest_file, digest_function, digest_size
 from buildkit.core.fingerprint import PERMISSION_BITS
+
+_Blob = TypeVar("_Blob")
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _MOST_UNNAMED = 16  # in one restore: each takes a descriptor
@@ -265,23 +267,15 @@ class _Restore:
         self._store.discard(digest)
         return RestoreMiss(f"the content of {output.path!r} is not in the cache, or damaged", stale=True)
 
-    def _read_blob(self, digest: Digest, output: OutputFile) -> bytes:
+    def _blob(self, ask: Callable[[Digest], _Blob | None], digest: Digest, output: OutputFile) -> _Blob:
+        """Return the content of an output as `ask` gets it from the store."""
         try:
-            data = self._store.read(digest)
+            found = ask(digest)
         except OSError as error:
             raise RestoreMiss(f"the content of {output.path!r} cannot be read", stale=False) from error
-        if data is None:
+        if found is None:
             raise self._miss(digest, output)
-        return data
-
-    def _open_blob(self, digest: Digest, output: OutputFile) -> int:
-        try:
-            fd = self._store.open(digest)
-        except OSError as error:
-            raise RestoreMiss(f"the content of {output.path!r} cannot be read", stale=False) from error
-        if fd is None:
-            raise self._miss(digest, output)
-        return fd
+        return found
 
     def _check_presence(self) -> None:
         """Find the cheap misses (no blob, wrong size) before the first byte is written."""
@@ -378,9 +372,9 @@ class _Restore:
         """Write the verified content of an output to a new file."""
         size = digest_size(digest)
         if size <= SMALL_BYTES:
-            write_all(fd, self._read_blob(digest, output))
+            write_all(fd, self._blob(self._store.read, digest, output))
         else:
-            blob_fd = self._open_blob(digest, output)
+            blob_fd = self._blob(self._store.open, digest, output)
             try:
                 if copy_file(blob_fd, fd, digest_function(digest), source_is_final=True) != digest:
                     raise self._miss(digest, output)

@@ -141,17 +141,18 @@ def look(arguments: "Sequence[str]") -> "Answer | Rest | None":
     changed = facts.files_changed(found)
     if changed is None:
         return None
+    different: list[int] = []
     if changed:
         from buildkit.cli import recheck  # only when files were touched
 
-        different = recheck.changed_content(found, changed)
-        if different is None:
+        reread = recheck.changed_content(found, changed)
+        if reread is None:
             return None
-        if different or found.unfinished:
-            return Rest(found, name, identity, different)
+        different = reread
+    if different or found.unfinished:
+        return Rest(found, name, identity, different)
+    if changed:
         recheck.refresh(found, changed, name)
-    elif found.unfinished:
-        return Rest(found, name, identity, [])
     return Answer(found, started_at, started_ns)
 
 

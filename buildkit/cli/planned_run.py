@@ -26,7 +26,14 @@ from buildkit.core.plan import Task, TaskKind
 from buildkit.engine.judge import Judge, JudgeError
 from buildkit.engine.machine import Machine, parse_width
 from buildkit.engine.outputs import decode_outputs
-from buildkit.frontend.answer import WatchingTable, data_version, signatures_of, split_summary
+from buildkit.frontend.answer import (
+    WatchingTable,
+    data_version,
+    signatures_of,
+    skip_line,
+    skip_lines,
+    split_summary,
+)
 from buildkit.frontend.commands_only import CommandsHost, CommandsOnly, needs_dodo
 from buildkit.frontend.observing import Observing, console_mode
 from buildkit.frontend.plain_console import PlainConsole
@@ -228,7 +235,7 @@ class _PlannedRun:
         return PlainConsole(
             sys.stdout if observing.screen is None else observing.screen.stream(sys.stdout),
             TaskOutput(parallel=parallel, voice=observing.voice, folding=observing.folding),
-            lines=[(name, _skip_line(name)) for name in plan.order()],
+            lines=[(name, skip_line(name)) for name in plan.order()],
             running=self._tasks.keys(),
             in_order=not parallel,
             continue_=request.continue_,
@@ -255,7 +262,7 @@ class _PlannedRun:
         unfinished: dict[str, None] = {}
         seen: dict[str, Fingerprint] = {}
         table = WatchingTable(workspace.table)
-        judge = self._judge(workspace, table)
+        judge = workspace.judge(self._plan, CommandsHost(), table=table)
         for task in self._tasks.values():
             table.seen.clear()
             if self._is_done(workspace, judge, task):
@@ -273,22 +280,9 @@ class _PlannedRun:
         found.modes = _patched(found.modes, numbers.values(), modes, 2)
         if found.unfinished != tuple(unfinished):
             found.unfinished = tuple(unfinished)
-            found.stdout = "".join(
-                [_skip_line(name) for name in self._plan.order() if name not in unfinished]
-            )
+            found.stdout = skip_lines(name for name in self._plan.order() if name not in unfinished)
         self._tell(workspace, known, done)
         return True
-
-    def _judge(self, workspace: Workspace, table: WatchingTable) -> Judge:
-        return Judge(
-            self._plan,
-            table=table,
-            traces=workspace.traces,
-            values=workspace.values,
-            host=CommandsHost(),
-            environ=workspace.environ,
-            root=workspace.root,
-        )
 
     @staticmethod
     def _is_done(workspace: Workspace, judge: Judge, task: Task) -> bool:
@@ -310,11 +304,6 @@ class _PlannedRun:
         line = self._line | {"skipped": skipped, "saved_ns": saved_ns, "skipped_ranges": numbers}
         self._found.summary = split_summary(summary)
         self._found.history = json.dumps(line, separators=(",", ":"))[1:-1]
-
-
-def _skip_line(name: str) -> str:
-    """Return what is printed of a task that is up to date."""
-    return "" if name.startswith("_") else f"-- {name}\n"
 
 
 def _are_files(outputs: str) -> bool:

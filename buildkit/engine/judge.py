@@ -78,6 +78,7 @@ class Judge:
         self._root = root
         self._always = always
         self._ambient: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[Component, ...]] = {}
+        self.tools: set[str] = set()  # files that were taken for programs
         self._tools = self._resolver()
         self._tools_at_risk = set(map(os.path.basename, plan.programs))
         self._code_at_risk = False
@@ -91,6 +92,7 @@ class Judge:
         )
 
     def _digest_of_tool(self, path: str) -> str:
+        self.tools.add(path)
         seen = self._table.current(path)
         if seen is None:
             raise FileNotFoundError(path)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -57,10 +56,9 @@ class ServedCommands:
         continue_: bool,
         grace_s: float,
         direct: ProcessExecutor,
-        in_child: Callable[[], None] = lambda: None,
         few: int = FEW,
     ) -> None:
-        """`direct` runs what the server does not. `in_child` is called in the server first.
+        """`direct` runs what the server does not.
 
         `continue_`: a job that fails hands its slot on to the queue like any other.
         """
@@ -69,7 +67,6 @@ class ServedCommands:
         self._continue = continue_
         self._grace_s = grace_s
         self._direct = direct
-        self._in_child = in_child
         self._few = few
         self._pid = 0  # of the server, while it lives
         self._line = -1
@@ -183,7 +180,6 @@ class ServedCommands:
                     line = far.detach()
                     near.close()
                     self._loop.abandon_in_child()
-                    self._in_child()
                     serve(
                         line,
                         grace_s=self._grace_s,

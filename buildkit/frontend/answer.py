@@ -66,3 +66,13 @@ def split_summary(summary: RunSummary) -> tuple[str, str]:
         f" in {duration(_WALL_NS)}"
     )
     return before + middle[:4], behind
+
+
+def skip_line(name: str) -> str:
+    """Return what is printed of a task that is up to date: nothing where its name is a hidden one."""
+    return "" if name.startswith("_") else f"-- {name}\n"
+
+
+def skip_lines(names: Iterable[str]) -> str:
+    """Return what is printed of tasks that are up to date."""
+    return "".join(map(skip_line, names))

@@ -14,7 +14,7 @@ from doit.task import Task as DoitTask
 from buildkit.core.execution import Cost
 from buildkit.core.plan import Plan, Task, TaskKind
 from buildkit.engine.job import JobOutcome, JobStatus
-from buildkit.engine.judge import Judge, Judgement
+from buildkit.engine.judge import Judgement
 from buildkit.engine.log import TaskLog
 from buildkit.engine.recorder import Recorder
 from buildkit.frontend.definitions import Definitions
@@ -50,15 +50,7 @@ class Inspector:
             control, planner, dependency=dependency, stream=Stream(0), retire_workers=lambda: None
         )
         self.plan = Plan([self.host.plan(task) for task in control.tasks.values()], ())
-        self.judge = Judge(
-            self.plan,
-            table=workspace.table,
-            traces=workspace.traces,
-            values=workspace.values,
-            host=self.host,
-            environ=workspace.environ,
-            root=workspace.root,
-        )
+        self.judge = workspace.judge(self.plan, self.host)
 
     def task(self, name: str) -> Task:
         """Return a task of the plan, with dependencies that recorded values of calc_deps name."""

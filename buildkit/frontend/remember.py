@@ -23,8 +23,8 @@ from buildkit.core.fingerprint import Fingerprint
 from buildkit.core.plan import CheckKind, Plan, Task, TaskKind
 from buildkit.engine.judge import Judge, JudgeError
 from buildkit.engine.scheduler import Scheduler
-from buildkit.frontend.answer import WatchingTable, data_version, signatures_of, split_summary
-from buildkit.frontend.commands_only import needs_dodo
+from buildkit.frontend.answer import WatchingTable, data_version, signatures_of, skip_lines, split_summary
+from buildkit.frontend.commands_only import CommandsHost, needs_dodo
 from buildkit.frontend.loadtrace import LoadTrace
 from buildkit.frontend.workspace import Workspace
 from buildkit.state import facts, snapshot, stored_plan
@@ -207,7 +207,7 @@ class Memory:
             "signatures": facts.packed([*signatures, *(statuses[path] for path in others)]),
             "digests": digests,
             "modes": modes,
-            "stdout": _lines(outlook.skipped) if console.lines else "",
+            "stdout": skip_lines(task.name for task in outlook.skipped) if console.lines else "",
             "summary": split_summary(summary) if console.summary else ("", ""),
             "history": _history(History(connection), info, summary),
             "unfinished": tuple(outlook.to_run),
@@ -315,16 +315,6 @@ class Memory:
         return tuple(found)
 
 
-class _WatchingJudge(Judge):
-    """A judge that notes which files it takes for programs."""
-
-    tools: set[str]
-
-    def _digest_of_tool(self, path: str) -> str:
-        self.tools.add(path)
-        return super()._digest_of_tool(path)
-
-
 @dataclass(frozen=True, slots=True)
 class _Outlook:
     """What the next run would do if nothing changes."""
@@ -353,16 +343,7 @@ def _outlook(
 ) -> _Outlook:
     """Judge all tasks as the next run would; NotKeptError where that cannot be foreseen."""
     table = WatchingTable(workspace.table)
-    judge = _WatchingJudge(
-        plan,
-        table=table,
-        traces=workspace.traces,
-        values=workspace.values,
-        host=None,  # type: ignore[arg-type] # only asked about opaque checks, and there are none here
-        environ=workspace.environ,
-        root=workspace.root,
-    )
-    judge.tools = set()
+    judge = workspace.judge(plan, CommandsHost(), table=table)
     if plan.grown:  # the next run has to find out again
         raise NotKeptError("tasks came into being, or their dependencies were found, only during the run")
     order, skipped, to_run = [], [], {}
@@ -444,10 +425,6 @@ def process_began_ns() -> int:
 def _counts(path: str) -> bool:
     """Whether a file of Python code can change without Python itself becoming another one."""
     return not path.startswith(_STANDARD) or "-packages" in path
-
-
-def _lines(skipped: Iterable[Task]) -> str:
-    return "".join([f"-- {task.name}\n" for task in skipped if not task.hidden])
 
 
 def _history(history: History, info: RunInfo, summary: RunSummary) -> str:

@@ -147,16 +147,7 @@ class Session:
         workspace = self._workspace
         started_at, started_ns = time.time(), time.monotonic_ns()
         self._begin(started_at)
-        judge = Judge(
-            self._plan,
-            table=workspace.table,
-            traces=workspace.traces,
-            values=workspace.values,
-            host=self._hosting.host,
-            environ=workspace.environ,
-            root=workspace.root,
-            always=self._options.always,
-        )
+        judge = workspace.judge(self._plan, self._hosting.host, always=self._options.always)
         recorder = Recorder(
             self._plan,
             table=workspace.table,

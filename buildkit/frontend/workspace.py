@@ -16,6 +16,9 @@ from buildkit.cache.location import cache_directory
 from buildkit.core.config import Settings, load_settings
 from buildkit.core.errors import StateError
 from buildkit.core.fingerprint import FingerprintTable
+from buildkit.core.plan import Plan
+from buildkit.engine.host import Host
+from buildkit.engine.judge import Judge
 from buildkit.engine.log import TaskLog
 from buildkit.engine.place import names_of_place
 from buildkit.engine.values import ValueTable
@@ -98,6 +101,21 @@ class Workspace:
         if self.cache is None:
             return None
         return self.cache.early(root=self.root, marks=names_of_place(self.root, os.environ)).keep
+
+    def judge(
+        self, plan: Plan, host: Host, *, table: FingerprintTable | None = None, always: bool = False
+    ) -> Judge:
+        """Return who judges the tasks of a plan by what is recorded here."""
+        return Judge(
+            plan,
+            table=self.table if table is None else table,
+            traces=self.traces,
+            values=self.values,
+            host=host,
+            environ=self.environ,
+            root=self.root,
+            always=always,
+        )
 
     def close(self) -> None:
         """Write what is buffered and close everything."""
