@@ -28,6 +28,10 @@ from buildkit.state.traces import FAILED, FORGOTTEN, OK, Trace, TraceStore
 _encode_json = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` makes a new one for each text
 _STATUS = {OK: RecordStatus.OK, FAILED: RecordStatus.FAILED, FORGOTTEN: RecordStatus.FORGOTTEN}
 
+# Looking for a name like a missing one takes time for each file there is: a folder of thousands that is gone
+# must not cost the square of that.
+_SUGGESTIONS = 20
+
 
 class JudgeError(Exception):
     """A task cannot be judged: an input is missing. The message is for the user."""
@@ -82,6 +86,7 @@ class Judge:
         self._tools = self._resolver()
         self._tools_at_risk = set(map(os.path.basename, plan.programs))
         self._code_at_risk = False
+        self._suggestions = _SUGGESTIONS
 
     def _resolver(self) -> ToolResolver:
         return ToolResolver(
@@ -218,6 +223,9 @@ class Judge:
         return f"Dependent file '{path}' does not exist.{_place(task)}{self._suggest(path)}"
 
     def _suggest(self, path: str) -> str:
+        if self._suggestions == 0:
+            return ""
+        self._suggestions -= 1
         directory = os.path.dirname(path)
         try:
             siblings = os.listdir(os.path.join(self._root, directory))

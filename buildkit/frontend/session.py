@@ -47,6 +47,7 @@ from buildkit.state.runs import RunInfo, RunSummary
 
 _RETIRED_AT_ONCE = 4  # old runs that one run removes at most
 _UNSEEN_QUANTILE = 0.9  # a task without history is taken for one of the long ones
+_NAMED = 10  # outputs that a warning names; whoever removes a folder changes thousands
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +174,14 @@ class Session:
         except BaseException as error:
             sink.finish(int(getattr(error, "exit_code", ExitCode.USAGE)))
             raise
-        for path in recorder.settle():
+        changed = recorder.settle()
+        for path in changed[:_NAMED]:
             workspace.warn(
                 f"output '{path}' of task '{recorder.written[path]}' was changed by something else "
                 "while the run went on"
             )
+        if len(changed) > _NAMED:
+            workspace.warn(f"so were {len(changed) - _NAMED:,} more outputs")
         for finding in recorder.writes.findings():
             workspace.warn(finding)
         self._end(totals, started_ns)
