@@ -20,8 +20,11 @@ from typing import Any, NoReturn
 from buildkit.engine.command_wire import Ask, Inbox, Tell, encode, job_of, outcome_fields
 from buildkit.engine.job import CommandJob, JobOutcome, JobStatus, Stream
 from buildkit.engine.log import TaskLog
-from buildkit.engine.loop import EventLoop
+from buildkit.engine.loop import EventLoop, Timer
 from buildkit.engine.process import ProcessExecutor
+
+_ENOUGH = 8  # so many queued jobs, and the run need not hear at once that one has succeeded
+_LATE_S = 0.004  # how long it waits for that
 
 
 def serve(line: int, *, grace_s: float, new_log: Callable[[], TaskLog], continue_: bool) -> NoReturn:
@@ -59,6 +62,8 @@ class CommandServer:
         self._failed = False
         self._inbox = Inbox()
         self._queue: deque[tuple[int, CommandJob]] = deque()
+        self._unsaid = b""
+        self._speaks_at: Timer | None = None
 
     def receive(self) -> None:
         """Take what has arrived, and do it."""
@@ -117,11 +122,23 @@ class CommandServer:
             follower, job = self._queue.popleft()
             began_ns = time.monotonic_ns()
             self._start(follower, job)
-        self._tell(Tell.ENDED, job_id, outcome_fields(outcome), follower, began_ns)
+        in_time = outcome.status is JobStatus.OK and len(self._queue) >= _ENOUGH
+        self._tell(Tell.ENDED, job_id, outcome_fields(outcome), follower, began_ns, in_time=in_time)
 
-    def _tell(self, what: Tell, *details: Any) -> None:
-        """Say it to the run. This may wait for the run, which itself never waits for us."""
-        view = memoryview(encode((int(what), *details)))
+    def _tell(self, what: Tell, *details: Any, in_time: bool = False) -> None:
+        """Say it to the run, at once or soon: waking it takes longer than what it does with one message."""
+        self._unsaid += encode((int(what), *details))
+        if not in_time:
+            self._speak()
+        elif self._speaks_at is None:
+            self._speaks_at = self._loop.call_later(_LATE_S, self._speak)
+
+    def _speak(self) -> None:
+        """Say what is unsaid. This may wait for the run, which itself never waits for us."""
+        if self._speaks_at is not None:
+            self._speaks_at.cancel()
+            self._speaks_at = None
+        view, self._unsaid = memoryview(self._unsaid), b""
         try:
             while view and not self.over:
                 view = view[os.write(self._line, view) :]

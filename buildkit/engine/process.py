@@ -11,7 +11,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from resource import struct_rusage
 
@@ -38,6 +37,7 @@ SAVE_OUT_BYTES = 64 * 1024 * 1024  # `save_out` is data for other tasks: whole, 
 _LINGER_S = 0.5  # how long a background process may keep the output of a finished command open
 _DRAIN_BYTES = 1024 * 1024  # read at the exit of a command; more than a pipe holds
 _KEPT_BYTES = 8 * 1024 * 1024  # of captured text per job; later commands keep only the beginning
+_LISTEN_S = 0.005  # what a shorter command writes is read when it has ended
 _FIRST_SAMPLE_S = 0.02
 _SAMPLE_S = 0.25
 _STREAMS: tuple[Stream, Stream] = (1, 2)
@@ -153,6 +153,8 @@ class _Running:
         self.tree_gone = False
         self.beginning = True  # within `start`, where `done` must not be called
         self.linger: Timer | None = None
+        self.listener: Timer | None = None
+        self.listening = False  # whether the loop watches the outputs of the present command
         self.sampler: Timer | None = None
         self.timeout: Timer | None = None
         self.started = process_clock()
@@ -183,7 +185,7 @@ class _Running:
         if self.index >= len(self.job.commands):
             self.finish()
             return
-        self.status, self.exited = None, False
+        self.status, self.exited, self.listening = None, False, False
         self.captures = {}
         try:
             self.launch(self.command)
@@ -213,7 +215,6 @@ class _Running:
                     given.append(writer)
                     self.fds[stream] = reader
                     os.set_blocking(reader, False)
-                    loop.watch_reads(reader, partial(self.read, stream))
                 launch.stdout, launch.stderr = given
                 self.captures = {
                     1: Capture(self.capture_limit(command)),
@@ -233,8 +234,24 @@ class _Running:
             for fd in given:
                 os.close(fd)
         loop.watch_child(self.pid, self.on_exit)
-        if self.sampler is None:
-            self.sampler = loop.call_later(_FIRST_SAMPLE_S, self.sample)
+        self.listener = loop.call_later(_LISTEN_S, self.listen)
+
+    def listen(self) -> None:
+        """Read outputs from now on as they come.
+
+        Not from the start: most commands of a build that has many are over in a few milliseconds, and being
+        told of the end of each output and then of the end of the process costs as much as starting it.
+        """
+        if not self.listening:
+            self.listening = True
+            for stream, fd in self.fds.items():
+                self.executor.loop.watch_reads(fd, partial(self.read, stream))
+        if self.sampler is None and not self.exited:
+            self.sampler = self.executor.loop.call_later(_FIRST_SAMPLE_S, self.sample)
+
+    def unlisten(self, fd: int) -> None:
+        if self.listening:
+            self.executor.loop.unwatch(fd)
 
     def capture_limit(self, command: Command | None) -> int:
         if command is not None and command.save_out:
@@ -254,7 +271,7 @@ class _Running:
             if self.sink is not None:
                 self.sink.write(self.job_id, stream, data)
             return True
-        self.executor.loop.unwatch(fd)
+        self.unlisten(fd)
         os.close(fd)
         del self.fds[stream]
         if self.exited and not self.fds:
@@ -273,10 +290,13 @@ class _Running:
                 if not self.read(stream):
                     break
         self.exited = True
+        if self.listener is not None:
+            self.listener.cancel()
         if self.ending is not None:
             if self.tree_gone:
                 self.finish()
         elif self.fds:
+            self.listen()
             self.linger = self.executor.loop.call_later(_LINGER_S, self.command_ended)
         else:
             self.command_ended()
@@ -378,7 +398,7 @@ class _Running:
         outcome = self.outcome
         if self.ending is not None:
             self.settle_ended(self.ending)
-        for timer in (self.timeout, self.sampler, self.linger):
+        for timer in (self.timeout, self.listener, self.sampler, self.linger):
             if timer is not None:
                 timer.cancel()
         outcome.ended_ns = time.monotonic_ns()
@@ -407,15 +427,14 @@ class _Running:
 
     def close_fds(self) -> None:
         for fd in self.fds.values():
-            with suppress(KeyError):  # the watch itself may be what failed
-                self.executor.loop.unwatch(fd)
+            self.unlisten(fd)
             os.close(fd)
         self.fds.clear()
 
     def release_fds(self) -> None:
         """Leave outputs that a background process holds open to be drained."""
         for fd in self.fds.values():
-            self.executor.loop.unwatch(fd)
+            self.unlisten(fd)
             self.executor.drains.add(fd)
         self.fds.clear()
 

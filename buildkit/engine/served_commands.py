@@ -72,6 +72,8 @@ class ServedCommands:
         self._line = -1
         self._inbox = Inbox()
         self._outbox = b""
+        self._writes_soon = False
+        self._blocked = False  # the server reads more slowly than we write
         self._jobs: dict[int, _Job] = {}
         self._environment: dict[bytes, bytes] = {}
         self._directory = ""
@@ -208,29 +210,34 @@ class ServedCommands:
                 self._tell(Ask.DIRECTORY, directory)
 
     def _tell(self, what: Ask, *details: Any) -> None:
+        """Say it to the server, at once or, where it only fills the queue, together with what follows."""
         if self._line < 0:
             return
-        data = encode((int(what), *details))
-        if not self._outbox:
-            try:
-                data = data[os.write(self._line, data) :]
-            except BlockingIOError:
-                pass
-            except OSError:
-                return  # it is dead: its exit tells the rest
-            if data:
-                self._loop.watch_writes(self._line, self._write_more)
-        self._outbox += data
+        self._outbox += encode((int(what), *details))
+        if what != Ask.QUEUE:
+            self._write()
+        elif not self._writes_soon:
+            self._writes_soon = True
+            self._loop.call_soon(self._write)
 
-    def _write_more(self) -> None:
+    def _write(self) -> None:
+        self._writes_soon = False
+        if not self._outbox or self._blocked:
+            return
         try:
             self._outbox = self._outbox[os.write(self._line, self._outbox) :]
         except BlockingIOError:
-            return
+            pass
         except OSError:
-            self._outbox = b""
-        if not self._outbox:
-            self._loop.unwatch_writes(self._line)
+            self._outbox = b""  # it is dead: its exit tells the rest
+        if self._outbox:
+            self._blocked = True
+            self._loop.watch_writes(self._line, self._write_more)
+
+    def _write_more(self) -> None:
+        self._blocked = False
+        self._loop.unwatch_writes(self._line)
+        self._write()
 
     def _receive(self) -> None:
         alive = self._inbox.receive(self._line)
@@ -266,6 +273,7 @@ class ServedCommands:
             os.close(self._line)
             self._line = -1
             self._outbox = b""
+            self._blocked = False
 
     def _on_exit(self, status: int | None, _usage: struct_rusage | None) -> None:
         """End what a server that has died has left running, and say that it is lost."""
