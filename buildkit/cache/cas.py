@@ -1,8 +1,9 @@
 """The local content-addressed store: one read-only file per blob, below `cas/` of the cache directory.
 
-A blob is written to a scratch file and renamed to `cas/<function>/<2 hex>/<rest of hex>-<size>`, so it is
-there as a whole or not at all. Nothing is flushed to the disk on purpose: what a power cut leaves behind
-has a wrong size or a wrong hash, and a blob is verified whenever it is read.
+A blob is written to a file without a name, or to a scratch file, which then becomes
+`cas/<function>/<2 hex>/<rest of hex>-<size>`, so it is there as a whole or not at all. Nothing is flushed to
+the disk on purpose: what a power cut leaves behind has a wrong size or a wrong hash, and a blob is verified
+whenever it is read.
 
 **Racing with a collection.** A writer that finds its blob present does not write it again; it sets the
 blob's mtime to now first and relies on it afterwards. A collector (`collect.py`) deletes only blobs that
@@ -26,9 +27,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
+from buildkit.cache.birthplace import Birthplaces
 from buildkit.cache.scratch import Scratch, make_private_directories
 from buildkit.cache.transfer import copy_file, write_all
+from buildkit.cache.unnamed import give_name
 from buildkit.core.digest import XXH3, Digest, digest_bytes, digest_fd, digest_function, digest_size
+
+_MODE = 0o400  # read-only from birth: a blob is never meant to be written to again
 
 
 class StoredBlob(NamedTuple):
@@ -42,11 +47,20 @@ class StoredBlob(NamedTuple):
 class LocalBlobStore:
     """Blobs as files below one directory. Safe between processes; not for several threads at once."""
 
-    def __init__(self, directory: str, scratch: Scratch, function: str = XXH3) -> None:
+    def __init__(
+        self,
+        directory: str,
+        scratch: Scratch,
+        function: str = XXH3,
+        *,
+        birthplaces: Birthplaces | None = None,
+    ) -> None:
+        """`birthplaces` are shared with others that make files without a name."""
         self.directory = directory
         self.function = function
         self.added_bytes = 0  # by this process, since the owner last looked
         self._scratch = scratch
+        self._birthplaces = birthplaces or Birthplaces()
 
     def path(self, digest: Digest) -> str:
         """Return where the blob is, if it is there."""
@@ -65,16 +79,8 @@ class LocalBlobStore:
         path = self.path(digest)
         if self._keep(path, data):
             return
-        fd, temporary = self._scratch.create()
-        try:
-            try:
-                write_all(fd, data)
-            finally:
-                os.close(fd)
-            self._publish(temporary, path)
-        except BaseException:
-            _unlink(temporary)
-            raise
+        if not self._add_unnamed(data, path):
+            self._add_named(data, path)
         self.added_bytes += len(data)
 
     def add_file(self, fd: int) -> Digest:
@@ -187,6 +193,44 @@ class LocalBlobStore:
         except FileNotFoundError:
             return False
         return True
+
+    def _add_unnamed(self, data: bytes, path: str) -> bool:
+        """Write a blob the fast way; False where that cannot be done, or another file stands there."""
+        place = self._scratch.directory
+        try:
+            fd = self._create_unnamed(place)
+        except FileNotFoundError:
+            make_private_directories(place)
+            fd = self._create_unnamed(place)
+        if fd is None:
+            return False
+        try:
+            write_all(fd, data)
+            try:
+                return give_name(fd, path)
+            except FileNotFoundError:
+                make_private_directories(os.path.dirname(path))
+                return give_name(fd, path)
+            except OSError:
+                self._birthplaces.refused(place)
+                return False
+        finally:
+            os.close(fd)
+
+    def _create_unnamed(self, place: str) -> int | None:
+        return self._birthplaces.create(place, _MODE, lambda _beside: self._scratch.unused_path())
+
+    def _add_named(self, data: bytes, path: str) -> None:
+        fd, temporary = self._scratch.create()
+        try:
+            try:
+                write_all(fd, data)
+            finally:
+                os.close(fd)
+            self._publish(temporary, path)
+        except BaseException:
+            _unlink(temporary)
+            raise
 
     def _publish(self, temporary: str, path: str) -> None:
         try:

@@ -60,8 +60,10 @@ class LocalCache:
         self._clock = clock
         # In the same file system as the blobs, so that a finished one can be renamed into place.
         self._scratch = Scratch(os.path.join(directory, "tmp"))
-        self._store = LocalBlobStore(f"{directory}/cas", self._scratch, function)
         self._birthplaces = Birthplaces(directory, self._scratch.directory)
+        self._store = LocalBlobStore(
+            f"{directory}/cas", self._scratch, function, birthplaces=self._birthplaces
+        )
         self._index_path = f"{directory}/index.db"
         self._index: Index | None = None
         self._trouble = Trouble(directory, warn)

@@ -14,8 +14,17 @@ from buildkit.cache.scratch import Scratch
 from buildkit.core.digest import SHA256, Digest, digest_bytes
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> LocalBlobStore:
+@pytest.fixture(params=["unnamed", "named", "nameless"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalBlobStore:
+    """A store where files without a name can be had, where they cannot, and where they never get one."""
+
+    def refuse(*_: object) -> bool:
+        raise PermissionError(1, "Operation not permitted")
+
+    if request.param == "named":
+        monkeypatch.setattr("buildkit.cache.birthplace.create_unnamed", lambda *_: None)
+    elif request.param == "nameless":
+        monkeypatch.setattr("buildkit.cache.cas.give_name", refuse)
     return LocalBlobStore(str(tmp_path / "cas"), Scratch(str(tmp_path / "tmp")))
 
 
