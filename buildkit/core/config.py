@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from buildkit.core.errors import ConfigError, did_you_mean
@@ -42,8 +41,7 @@ class ReportSettings(NamedTuple):
 _NOTHING_ALLOWED = ReportSettings()
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """`[tool.buildkit]`; every field is a key of that table."""
 
     enabled: bool = True
@@ -53,7 +51,7 @@ class Settings:
     cache_max_age: int = 30 * 86400  # seconds since last use
     log_max_size: int = 16 * 2**20  # bytes kept of one task's output
     grace: float = 2.0  # seconds between SIGTERM and SIGKILL
-    pools: Mapping[str, int] = field(default_factory=dict)  # name -> how many tasks at once
+    pools: Mapping[str, int] = {}  # name -> how many tasks at once
     events: str | None = None  # file that each run appends its events to
     sla: float | None = None  # seconds that each task should stay below; None: no targets
     history_max_age: int = 30 * 86400  # seconds; older runs are left in daily totals alone
@@ -236,7 +234,7 @@ _TASK_SETTINGS: dict[str, _Parser] = {
     "pool": _text,
     "sla": _target,
 }
-assert set(_SETTINGS) == {f.name for f in fields(Settings)}  # noqa: S101 - a broken table must not start
+assert set(_SETTINGS) == set(Settings._fields)  # noqa: S101 - a broken table must not start
 assert set(_TASK_SETTINGS) == set(TaskSettings._fields)  # noqa: S101 - a broken table must not start
 
 

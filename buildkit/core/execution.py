@@ -6,7 +6,6 @@ How a decision is reached lives in `core/decide.py`; how it is stored, in `state
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -73,18 +72,36 @@ class Reason(NamedTuple):
         return {"kind": self.kind.value, "names": list(self.names)}
 
 
-@dataclass(slots=True)
 class Cost:
     """What one execution took. `None` means: not measured, never zero by default."""
 
-    wall_ns: int = 0
-    user_ns: int | None = None
-    system_ns: int | None = None
-    # Peak resident set of the process tree: of its largest process, or, where it was seen while it ran (every
-    # quarter of a second), of all together.
-    rss_bytes: int | None = None
-    read_bytes: int | None = None  # block input
-    write_bytes: int | None = None  # block output
+    __slots__ = ("read_bytes", "rss_bytes", "system_ns", "user_ns", "wall_ns", "write_bytes")
+
+    def __init__(
+        self,
+        wall_ns: int = 0,
+        user_ns: int | None = None,
+        system_ns: int | None = None,
+        # Peak resident set of the process tree: of its largest process, or, where it was seen while it ran
+        # (every quarter of a second), of all together.
+        rss_bytes: int | None = None,
+        read_bytes: int | None = None,  # block input
+        write_bytes: int | None = None,  # block output
+    ) -> None:
+        self.wall_ns = wall_ns
+        self.user_ns = user_ns
+        self.system_ns = system_ns
+        self.rss_bytes = rss_bytes
+        self.read_bytes = read_bytes
+        self.write_bytes = write_bytes
+
+    def __eq__(self, other: object) -> bool:
+        """Compare all fields."""
+        return isinstance(other, Cost) and all(
+            getattr(self, name) == getattr(other, name) for name in self.__slots__
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # it changes; `object` is declared to have one
 
     @property
     def cpu_ns(self) -> int | None:
@@ -92,28 +109,84 @@ class Cost:
         return None if self.user_ns is None or self.system_ns is None else self.user_ns + self.system_ns
 
 
-@dataclass(slots=True)
 class Execution:
     """One task in one run, as the history keeps it. Offsets count from the start of the run."""
 
-    task: str
-    decision: Decision
-    reasons: tuple[Reason, ...] = ()
-    started_ns: int = 0  # offset of the first action (or of the restore)
-    queue_ns: int = 0  # from ready to started
-    cost: Cost = field(default_factory=Cost)
-    exit_code: int | None = None
-    signal: int | None = None
-    attempt: int = 1
-    worker: str | None = None  # which kind of executor, and which of its processes
-    slot: int | None = None
-    beside: float | None = None  # mean number of other tasks that ran at the same time
-    load: float | None = None  # one-minute load average per core at the start
-    bytes_restored: int = 0
-    bytes_stored: int = 0
-    saved_ns: int = 0  # wall time that the recorded execution took, where this one did not run
-    cacheable: bool = True
-    uncacheable_reason: str | None = None
-    log_path: str | None = None  # of a failure: where the whole log is
-    key: str | None = None  # 15 hexadecimal digits of the action key: equal ones had nothing changed between
-    sla_s: float | None = None  # the target that it was held to
+    __slots__ = (
+        "attempt",
+        "beside",
+        "bytes_restored",
+        "bytes_stored",
+        "cacheable",
+        "cost",
+        "decision",
+        "exit_code",
+        "key",
+        "load",
+        "log_path",
+        "queue_ns",
+        "reasons",
+        "saved_ns",
+        "signal",
+        "sla_s",
+        "slot",
+        "started_ns",
+        "task",
+        "uncacheable_reason",
+        "worker",
+    )
+
+    def __init__(
+        self,
+        task: str,
+        decision: Decision,
+        reasons: tuple[Reason, ...] = (),
+        started_ns: int = 0,  # offset of the first action (or of the restore)
+        queue_ns: int = 0,  # from ready to started
+        cost: Cost | None = None,
+        exit_code: int | None = None,
+        signal: int | None = None,
+        attempt: int = 1,
+        worker: str | None = None,  # which kind of executor, and which of its processes
+        slot: int | None = None,
+        beside: float | None = None,  # mean number of other tasks that ran at the same time
+        load: float | None = None,  # one-minute load average per core at the start
+        bytes_restored: int = 0,
+        bytes_stored: int = 0,
+        saved_ns: int = 0,  # wall time that the recorded execution took, where this one did not run
+        cacheable: bool = True,
+        uncacheable_reason: str | None = None,
+        log_path: str | None = None,  # of a failure: where the whole log is
+        # 15 hexadecimal digits of the action key: between equal ones nothing had changed
+        key: str | None = None,
+        sla_s: float | None = None,  # the target that it was held to
+    ) -> None:
+        self.task = task
+        self.decision = decision
+        self.reasons = reasons
+        self.started_ns = started_ns
+        self.queue_ns = queue_ns
+        self.cost = Cost() if cost is None else cost
+        self.exit_code = exit_code
+        self.signal = signal
+        self.attempt = attempt
+        self.worker = worker
+        self.slot = slot
+        self.beside = beside
+        self.load = load
+        self.bytes_restored = bytes_restored
+        self.bytes_stored = bytes_stored
+        self.saved_ns = saved_ns
+        self.cacheable = cacheable
+        self.uncacheable_reason = uncacheable_reason
+        self.log_path = log_path
+        self.key = key
+        self.sla_s = sla_s
+
+    def __eq__(self, other: object) -> bool:
+        """Compare all fields."""
+        return isinstance(other, Execution) and all(
+            getattr(self, name) == getattr(other, name) for name in self.__slots__
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # it changes; `object` is declared to have one

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from buildkit.core.shellwords import Expansion, Lexer, Operator, UnclearError, Word
@@ -89,18 +88,20 @@ class ParsedText(NamedTuple):
     scripts: tuple[str, ...] = ()  # files that interpreters are told to run, as paths with a slash
 
 
-@dataclass(slots=True)
 class _Found:
     """What all parts of one text have in common."""
 
-    programs: dict[str, None] = field(default_factory=dict)
-    scripts: dict[str, None] = field(default_factory=dict)
-    variables: set[str] = field(default_factory=set)
-    assigned: set[str] = field(default_factory=set)
-    functions: set[str] = field(default_factory=set)
-    opaque: str | None = None
-    moved: bool = False  # `cd` came before: relative names of programs start elsewhere
-    directory: str | None = ""  # where they start, if that is certain
+    __slots__ = ("assigned", "directory", "functions", "moved", "opaque", "programs", "scripts", "variables")
+
+    def __init__(self) -> None:
+        self.programs: dict[str, None] = {}
+        self.scripts: dict[str, None] = {}
+        self.variables: set[str] = set()
+        self.assigned: set[str] = set()
+        self.functions: set[str] = set()
+        self.opaque: str | None = None
+        self.moved = False  # `cd` came before: relative names of programs start elsewhere
+        self.directory: str | None = ""  # where they start, if that is certain
 
     def unclear(self, reason: str) -> None:
         """Keep the first reason."""
@@ -150,14 +151,16 @@ def _parse_part(text: str, found: _Found, depth: int) -> None:
         found.unclear(f"not certain to mean the same to every shell: {error}")
 
 
-@dataclass(slots=True)
 class _Frame:
     """A text, or a compound command inside it: what was assigned in it holds to its end."""
 
-    opener: str
-    scoped: set[str] = field(default_factory=set)
-    conditional: bool = False  # the next simple command may be passed over
-    started: bool = False  # a command of it was read
+    __slots__ = ("conditional", "opener", "scoped", "started")
+
+    def __init__(self, opener: str) -> None:
+        self.opener = opener
+        self.scoped: set[str] = set()
+        self.conditional = False  # the next simple command may be passed over
+        self.started = False  # a command of it was read
 
 
 class _Parser:

@@ -7,7 +7,6 @@ between them. Nothing here knows of doit, of plans or of caches; nothing here st
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
 
@@ -64,7 +63,6 @@ class JobStatus(StrEnum):
     CANCELLED = "cancelled"  # we were asked to end it; the job and all its descendants were ended
 
 
-@dataclass(slots=True)
 class RunnerReply:
     """What the `run` function of a Python executor returns when it wants to say more than "success".
 
@@ -72,37 +70,98 @@ class RunnerReply:
     where the runner did not collect them; the executor then fills in what the job wrote as a whole.
     """
 
-    status: JobStatus = JobStatus.OK
-    message: str = ""
-    exit_code: int | None = None
-    failed_action: int | None = None
-    outs: list[str | None] | None = None
-    errs: list[str | None] | None = None
-    values: dict[str, object] = field(default_factory=dict)
-    result: object = None
-    extra: object = None
+    __slots__ = (
+        "errs",
+        "exit_code",
+        "extra",
+        "failed_action",
+        "message",
+        "outs",
+        "result",
+        "status",
+        "values",
+    )
+
+    def __init__(
+        self,
+        status: JobStatus = JobStatus.OK,
+        message: str = "",
+        exit_code: int | None = None,
+        failed_action: int | None = None,
+        outs: list[str | None] | None = None,
+        errs: list[str | None] | None = None,
+        values: dict[str, object] | None = None,
+        result: object = None,
+        extra: object = None,
+    ) -> None:
+        self.status = status
+        self.message = message
+        self.exit_code = exit_code
+        self.failed_action = failed_action
+        self.outs = outs
+        self.errs = errs
+        self.values: dict[str, object] = {} if values is None else values
+        self.result = result
+        self.extra = extra
 
 
-@dataclass(slots=True)
 class JobOutcome:
     """What happened to a job. `started_ns` and `ended_ns` count on the monotonic clock."""
 
-    status: JobStatus
-    message: str = ""  # one sentence for the user; for an exception followed by its traceback
-    exit_code: int | None = None
-    signal: int | None = None
-    failed_action: int | None = None  # index of the action that did not succeed
-    log: TaskLog = field(default_factory=TaskLog)
-    outs: list[str | None] = field(default_factory=list)  # per action that ran; None: not captured
-    errs: list[str | None] = field(default_factory=list)
-    values: dict[str, object] = field(default_factory=dict)
-    result: object = None  # commands: stdout + stderr of the last one, or its digest when it is too long
-    cost: Cost = field(default_factory=Cost)
-    extra: object = None  # what the runner of a Python job returned beside success
-    worker: str = ""  # kind of executor, and which of its processes
-    started_ns: int = 0
-    ended_ns: int = 0
-    kept: tuple[EarlyOutput, ...] = ()  # what its worker has stored of its outputs
+    __slots__ = (
+        "cost",
+        "ended_ns",
+        "errs",
+        "exit_code",
+        "extra",
+        "failed_action",
+        "kept",
+        "log",
+        "message",
+        "outs",
+        "result",
+        "signal",
+        "started_ns",
+        "status",
+        "values",
+        "worker",
+    )
+
+    def __init__(
+        self,
+        status: JobStatus,
+        message: str = "",  # one sentence for the user; for an exception followed by its traceback
+        exit_code: int | None = None,
+        signal: int | None = None,
+        failed_action: int | None = None,  # index of the action that did not succeed
+        log: TaskLog | None = None,
+        outs: list[str | None] | None = None,  # per action that ran; None: not captured
+        errs: list[str | None] | None = None,
+        values: dict[str, object] | None = None,
+        result: object = None,  # commands: stdout + stderr of the last one, or its digest when it is too long
+        cost: Cost | None = None,
+        extra: object = None,  # what the runner of a Python job returned beside success
+        worker: str = "",  # kind of executor, and which of its processes
+        started_ns: int = 0,
+        ended_ns: int = 0,
+        kept: tuple[EarlyOutput, ...] = (),  # what its worker has stored of its outputs
+    ) -> None:
+        self.status = status
+        self.message = message
+        self.exit_code = exit_code
+        self.signal = signal
+        self.failed_action = failed_action
+        self.log = TaskLog() if log is None else log
+        self.outs: list[str | None] = [] if outs is None else outs
+        self.errs: list[str | None] = [] if errs is None else errs
+        self.values: dict[str, object] = {} if values is None else values
+        self.result = result
+        self.cost = Cost() if cost is None else cost
+        self.extra = extra
+        self.worker = worker
+        self.started_ns = started_ns
+        self.ended_ns = ended_ns
+        self.kept = kept
 
 
 class OutputSink(Protocol):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from buildkit.core.decide import Course, Facts, RecordStatus, Verdict, decide
 from buildkit.core.digest import digest_text
@@ -41,16 +40,26 @@ class JudgeError(Exception):
         self.maker = maker  # the task that makes the missing input, if any does
 
 
-@dataclass(slots=True)
 class Judgement:
     """A verdict, and what the run needs to act upon it."""
 
-    task: Task  # as its checks left it
-    verdict: Verdict
-    key: ActionKey | None  # None: a value that it depends on does not exist yet
-    components: tuple[Component, ...]
-    inputs: list[tuple[str, Fingerprint]]
-    trace: Trace | None
+    __slots__ = ("components", "inputs", "key", "task", "trace", "verdict")
+
+    def __init__(
+        self,
+        task: Task,  # as its checks left it
+        verdict: Verdict,
+        key: ActionKey | None,  # None: a value that it depends on does not exist yet
+        components: tuple[Component, ...],
+        inputs: list[tuple[str, Fingerprint]],
+        trace: Trace | None,
+    ) -> None:
+        self.task = task
+        self.verdict = verdict
+        self.key = key
+        self.components = components
+        self.inputs = inputs
+        self.trace = trace
 
     @property
     def cacheable(self) -> bool:

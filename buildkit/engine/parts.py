@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from buildkit.core.execution import Decision, Execution
@@ -13,34 +12,45 @@ from buildkit.engine.scheduler import Node
 from buildkit.engine.slots import NOWHERE, Stay
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
+class RunOptions(NamedTuple):
     """How a run was asked for."""
 
     width: int
     continue_: bool = False
     verbosity: int | None = None
     grace_s: float = 2.0
-    pools: Mapping[str, int] = field(default_factory=dict)
+    pools: Mapping[str, int] = {}
     cores: float = 1.0
     stdin_inherited: bool = False  # commands read our stdin: only where they cannot fight for it
     sla_s: float | None = None  # the target of tasks that have none of their own
     sla_strict: bool = False  # a task that breaks its target fails the run
 
 
-@dataclass(slots=True)
 class RunTotals:
     """What a run came to."""
 
-    exit_code: int = 0
-    counts: dict[Decision, int] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    saved_ns: int = 0
-    bytes_stored: int = 0
-    bytes_restored: int = 0
-    critical_path: list[str] = field(default_factory=list)  # see Scheduler.critical_path
-    targeted: list[Execution] = field(default_factory=list)  # executions that were held to a target
+    __slots__ = (
+        "bytes_restored",
+        "bytes_stored",
+        "counts",
+        "critical_path",
+        "exit_code",
+        "failed",
+        "saved_ns",
+        "skipped",
+        "targeted",
+    )
+
+    def __init__(self) -> None:
+        self.exit_code = 0
+        self.counts: dict[Decision, int] = {}
+        self.skipped: list[str] = []
+        self.failed: list[str] = []
+        self.saved_ns = 0
+        self.bytes_stored = 0
+        self.bytes_restored = 0
+        self.critical_path: list[str] = []  # see Scheduler.critical_path
+        self.targeted: list[Execution] = []  # executions that were held to a target
 
     @property
     def target_broken(self) -> bool:
@@ -62,13 +72,23 @@ class Executors(NamedTuple):
         return tuple({id(one): one for one in (self.commands, self.python, self.inline)}.values())
 
 
-@dataclass(slots=True, eq=False)
 class Running:
     """A task that was given to an executor."""
 
-    node: Node
-    judgement: Judgement
-    executor: Executor
-    before: dict[str, tuple[int, int, int]]
-    stay: Stay = NOWHERE
-    beside: float = 0.0  # others that ran at the same time, on average; known once it has ended
+    __slots__ = ("before", "beside", "executor", "judgement", "node", "stay")
+
+    def __init__(
+        self,
+        node: Node,
+        judgement: Judgement,
+        executor: Executor,
+        before: dict[str, tuple[int, int, int]],
+        stay: Stay = NOWHERE,
+        beside: float = 0.0,  # others that ran at the same time, on average; known once it has ended
+    ) -> None:
+        self.node = node
+        self.judgement = judgement
+        self.executor = executor
+        self.before = before
+        self.stay = stay
+        self.beside = beside

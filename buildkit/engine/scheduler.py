@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from buildkit.core.errors import PlanError
@@ -29,7 +28,6 @@ class NodeState(Enum):
     DONE = "done"  # its decision is made
 
 
-@dataclass(slots=True, eq=False)
 class Node:
     """A task in this run.
 
@@ -37,19 +35,51 @@ class Node:
     empty set 216, and a run may have a hundred thousand nodes.
     """
 
-    task: Task
-    rank: float  # position in a sequential run; no two are equal
-    state: NodeState = NodeState.WAITING
-    missing: int = 0  # how many tasks it still waits for
-    dependents: Sequence[Node] = ()
-    bad: tuple[str, ...] = ()  # tasks that it waited for, and that failed
-    ignored: tuple[str, ...] = ()  # tasks that it waited for, and that are ignored
-    decision: Decision | None = None
-    path_s: float = 0.0  # predicted seconds from its start to the end of the longest chain behind it
-    waited_for: Collection[str] = ()
-    extended: bool = False  # the frontend has already added what it only knows during the run
-    ready_ns: int = 0
-    ended: int = 0  # position among the nodes that are done, from 1
+    __slots__ = (
+        "bad",
+        "decision",
+        "dependents",
+        "ended",
+        "extended",
+        "ignored",
+        "missing",
+        "path_s",
+        "rank",
+        "ready_ns",
+        "state",
+        "task",
+        "waited_for",
+    )
+
+    def __init__(
+        self,
+        task: Task,
+        rank: float,  # position in a sequential run; no two are equal
+        state: NodeState = NodeState.WAITING,
+        missing: int = 0,  # how many tasks it still waits for
+        dependents: Sequence[Node] = (),
+        bad: tuple[str, ...] = (),  # tasks that it waited for, and that failed
+        ignored: tuple[str, ...] = (),  # tasks that it waited for, and that are ignored
+        decision: Decision | None = None,
+        path_s: float = 0.0,  # predicted seconds from its start to the end of the longest chain behind it
+        waited_for: Collection[str] = (),
+        extended: bool = False,  # the frontend has already added what it only knows during the run
+        ready_ns: int = 0,
+        ended: int = 0,  # position among the nodes that are done, from 1
+    ) -> None:
+        self.task = task
+        self.rank = rank
+        self.state = state
+        self.missing = missing
+        self.dependents = dependents
+        self.bad = bad
+        self.ignored = ignored
+        self.decision = decision
+        self.path_s = path_s
+        self.waited_for = waited_for
+        self.extended = extended
+        self.ready_ns = ready_ns
+        self.ended = ended
 
 
 _PASSED = frozenset({Decision.EXECUTED, Decision.RESTORED, Decision.SKIPPED})

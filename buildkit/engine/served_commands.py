@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from resource import struct_rusage
 from typing import Any
@@ -33,16 +32,26 @@ _LAST_READS = 64  # of what a server said before it died
 _END_S = 1.0  # how long the server may take for its own end, once everything else is gone
 
 
-@dataclass(slots=True)
 class _Job:
     """A job from the moment when the server was told of it."""
 
-    job: CommandJob
-    sink: OutputSink | None
-    done: Done
-    log: TaskLog
-    told: float  # when, on the scale of `process_clock`
-    began: Began | None = None  # it waits in the queue
+    __slots__ = ("began", "done", "job", "log", "sink", "told")
+
+    def __init__(
+        self,
+        job: CommandJob,
+        sink: OutputSink | None,
+        done: Done,
+        log: TaskLog,
+        told: float,  # when, on the scale of `process_clock`
+        began: Began | None = None,  # it waits in the queue
+    ) -> None:
+        self.job = job
+        self.sink = sink
+        self.done = done
+        self.log = log
+        self.told = told
+        self.began = began
 
 
 class ServedCommands:

@@ -10,7 +10,6 @@ import errno
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from buildkit.engine.procfs import JOB_VARIABLE
 
@@ -53,18 +52,43 @@ class Inherited:
         return marked
 
 
-@dataclass(slots=True)
 class Launch:
     """Everything that starting a process needs."""
 
-    argv: tuple[str, ...]
-    env: Mapping[bytes, bytes]
-    cwd: str | None = None
-    stdin_null: bool = True
-    stdout: int | None = None  # a descriptor; None: inherit ours
-    stderr: int | None = None
-    own_group: bool = True
-    our_path: bool = False  # `env` is known to have the PATH that we have
+    __slots__ = ("argv", "cwd", "env", "our_path", "own_group", "stderr", "stdin_null", "stdout")
+
+    def __init__(
+        self,
+        argv: tuple[str, ...],
+        env: Mapping[bytes, bytes],
+        cwd: str | None = None,
+        stdin_null: bool = True,
+        stdout: int | None = None,  # a descriptor; None: inherit ours
+        stderr: int | None = None,
+        own_group: bool = True,
+        our_path: bool = False,  # `env` is known to have the PATH that we have
+    ) -> None:
+        self.argv = argv
+        self.env = env
+        self.cwd = cwd
+        self.stdin_null = stdin_null
+        self.stdout = stdout
+        self.stderr = stderr
+        self.own_group = own_group
+        self.our_path = our_path
+
+    def executing(self, argv: tuple[str, ...]) -> Launch:
+        """Return the same for other arguments."""
+        return Launch(
+            argv,
+            self.env,
+            self.cwd,
+            self.stdin_null,
+            self.stdout,
+            self.stderr,
+            self.own_group,
+            self.our_path,
+        )
 
 
 def spawn(launch: Launch) -> int:
@@ -79,7 +103,7 @@ def spawn(launch: Launch) -> int:
                 raise
             # A script without a `#!` line: POSIX shells run it themselves.
             script = _script(launch)
-            return _spawn(replace(launch, argv=("/bin/sh", script, *launch.argv[1:])))
+            return _spawn(launch.executing(("/bin/sh", script, *launch.argv[1:])))
     except OSError as error:
         raise _explain(error, launch) from error
     except ValueError as error:  # a NUL byte, or text that the file system's encoding cannot express

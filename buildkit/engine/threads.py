@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from types import FrameType
@@ -33,15 +32,24 @@ class _Progress(Enum):
     FINISHED = 4  # `done` was called, or will be at once; whatever the thread says is too late
 
 
-@dataclass(slots=True, eq=False)
 class _Task:
-    job_id: int
-    job: PythonJob
-    done: Done
-    output: JobOutput
-    started_ns: int
-    progress: _Progress = _Progress.WAITING
-    timeout: Timer | None = None
+    __slots__ = ("done", "job", "job_id", "output", "progress", "started_ns", "timeout")
+
+    def __init__(
+        self,
+        job_id: int,
+        job: PythonJob,
+        done: Done,
+        output: JobOutput,
+        started_ns: int,
+    ) -> None:
+        self.job_id = job_id
+        self.job = job
+        self.done = done
+        self.output = output
+        self.started_ns = started_ns
+        self.progress = _Progress.WAITING
+        self.timeout: Timer | None = None
 
 
 class ThreadExecutor:

@@ -12,7 +12,6 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from buildkit.engine.loop import EventLoop, Timer
@@ -92,13 +91,15 @@ def marks_prefix(starter: int | None = None) -> str:
     return f"{outer}/{own}" if outer else own
 
 
-@dataclass(slots=True)
 class _Ending:
-    root: Root
-    kill_at_s: float
-    gone: Callable[[list[int]], None]
-    killed_at_s: float | None = None
-    told: set[int] = field(default_factory=set)  # got their SIGTERM
+    __slots__ = ("gone", "kill_at_s", "killed_at_s", "root", "told")
+
+    def __init__(self, root: Root, kill_at_s: float, gone: Callable[[list[int]], None]) -> None:
+        self.root = root
+        self.kill_at_s = kill_at_s
+        self.gone = gone
+        self.killed_at_s: float | None = None
+        self.told: set[int] = set()  # got their SIGTERM
 
 
 class TreeEnder:

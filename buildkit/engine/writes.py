@@ -19,7 +19,6 @@ import stat
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from buildkit.core.plan import Plan, Task
 
@@ -31,12 +30,14 @@ _PASSED_OVER = frozenset({"__pycache__", "node_modules"})
 _Signature = tuple[int, int, int]  # mtime_ns, size, inode
 
 
-@dataclass(slots=True)
 class _File:
     """An undeclared file that was written during the run."""
 
-    writers: dict[str, None] = field(default_factory=dict)  # tasks that certainly wrote it
-    maybe: set[str] = field(default_factory=set)  # tasks that ran when it was written
+    __slots__ = ("maybe", "writers")
+
+    def __init__(self) -> None:
+        self.writers: dict[str, None] = {}  # tasks that certainly wrote it
+        self.maybe: set[str] = set()  # tasks that ran when it was written
 
 
 class WriteWatch:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from dataclasses import replace
 
 from buildkit.core.fingerprint import Fingerprint, FingerprintTable
 from buildkit.core.humanize import duration
@@ -62,7 +61,7 @@ def data_version(workspace: Workspace) -> int | None:
 
 def split_summary(summary: RunSummary) -> tuple[str, str]:
     """Return the line at the end of a run, before and behind its duration."""
-    before, middle, behind = summary_line(replace(summary, wall_ns=_WALL_NS)).partition(
+    before, middle, behind = summary_line(summary._replace(wall_ns=_WALL_NS)).partition(
         f" in {duration(_WALL_NS)}"
     )
     return before + middle[:4], behind

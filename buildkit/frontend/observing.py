@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -75,11 +74,11 @@ class RunParts(NamedTuple):
     nested: bool  # this run is part of a task of another run of the same project
 
 
-@dataclass(slots=True)
 class Voice:
     """When something was printed last, on the monotonic clock."""
 
-    spoke_s: float = 0.0
+    def __init__(self) -> None:
+        self.spoke_s = 0.0
 
     def speaks(self) -> None:
         """Take note that something is printed now."""

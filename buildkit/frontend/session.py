@@ -12,8 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import buildkit
 from buildkit.core.errors import BuildkitError, ExitCode
@@ -50,8 +49,7 @@ _UNSEEN_QUANTILE = 0.9  # a task without history is taken for one of the long on
 _NAMED = 10  # outputs that a warning names; whoever removes a folder changes thousands
 
 
-@dataclass(frozen=True, slots=True)
-class SessionOptions:
+class SessionOptions(NamedTuple):
     """What the user asked for on the command line."""
 
     width: int
@@ -59,21 +57,29 @@ class SessionOptions:
     continue_: bool
     always: bool
     sla_strict: bool = False
-    argv: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))
 
 
-@dataclass(slots=True)
 class UpToDate:
     """Tasks of a plan that are known to be up to date before the run begins: nobody looks at them again.
 
     Unless `more` says so, which is asked when all else is done, and then takes them out of the numbers here.
     """
 
-    to_judge: set[str]  # all others
-    more: Callable[[], Collection[str]]
-    count: int
-    saved_ns: int
-    ranges: str  # their ids in the history, see `state/ranges.py`
+    __slots__ = ("count", "more", "ranges", "saved_ns", "to_judge")
+
+    def __init__(
+        self,
+        to_judge: set[str],  # all others
+        more: Callable[[], Collection[str]],
+        count: int,
+        saved_ns: int,
+        ranges: str,  # their ids in the history, see `state/ranges.py`
+    ) -> None:
+        self.to_judge = to_judge
+        self.more = more
+        self.count = count
+        self.saved_ns = saved_ns
+        self.ranges = ranges
 
 
 class Hosting(Protocol):
@@ -309,7 +315,7 @@ class Session:
         os.environ[LOCK_VARIABLE] = self._lock.variable_for_children()
         info = self.info = RunInfo(
             started_at=started_at,
-            argv=self._options.argv,
+            argv=tuple(sys.argv),
             cwd=self._workspace.root,
             width=self._options.width,
             parallel=None if self._options.width <= 1 else self._options.parallel,

@@ -9,7 +9,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import field
 from typing import NamedTuple
 
 from buildkit.state.runs import RunInfo
@@ -67,7 +66,7 @@ class RunContext(NamedTuple):
     started_ns: int  # on the monotonic clock, where the offsets of executions begin
     started_at: float  # the same moment in Unix seconds
     # Wall time of tasks as history predicts it, in ns; asked late, because not every run needs it.
-    predicted: Callable[[], Mapping[str, int]] = field(default=dict)
+    predicted: Callable[[], Mapping[str, int]] = dict
     clock_ns: Callable[[], int] = time.monotonic_ns
 
     @property

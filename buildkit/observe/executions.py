@@ -7,8 +7,7 @@ in a module of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from buildkit.core.execution import Decision, Execution
 from buildkit.core.plan import TaskKind
@@ -21,8 +20,7 @@ from buildkit.observe.observer import Handler
 _TAIL_LINES = 200  # of the output of a task that failed
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """How a task ended, and what there is to say about it."""
 
     execution: Execution
@@ -32,13 +30,14 @@ class Ended:
     output: str = ""  # the end of what it wrote, of a failure only
 
 
-@dataclass(slots=True)
 class Executions:
     """What became of each task of a run, in the order in which they ended. Groups are left out."""
 
     what = "list of executions"
-    ended: list[Ended] = field(default_factory=list)
-    width: int = 0
+
+    def __init__(self) -> None:
+        self.ended: list[Ended] = []
+        self.width = 0
 
     @property
     def handlers(self) -> Mapping[type, Handler]:
@@ -78,8 +77,7 @@ class Executions:
         self.ended.append(Ended(event.execution, event.task.location, event.failure, status, output))
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedRun:
+class FinishedRun(NamedTuple):
     """A run that is over, as it is written down."""
 
     context: RunContext
@@ -88,16 +86,18 @@ class FinishedRun:
     exit_code: int
 
 
-@dataclass(frozen=True, slots=True)
 class WrittenAtTheEnd:
     """An observer that takes no events: all that it writes is collected by `executions`."""
 
-    what: str  # see Observer
-    write: Callable[[FinishedRun], None]
-    context: RunContext
-    executions: Executions
-
     handlers: ClassVar[Mapping[type, Handler]] = {}
+
+    def __init__(
+        self, what: str, write: Callable[[FinishedRun], None], context: RunContext, executions: Executions
+    ) -> None:
+        self.what = what  # see Observer
+        self.write = write
+        self.context = context
+        self.executions = executions
 
     def finish(self, exit_code: int) -> None:
         """Write it."""

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from buildkit.core.execution import Decision
 
@@ -18,30 +17,74 @@ def new_run_uid() -> str:
     return os.urandom(8).hex()
 
 
-@dataclass(frozen=True, slots=True)
 class RunInfo:
     """What is known of a run when it begins."""
 
-    started_at: float  # Unix seconds
-    argv: tuple[str, ...]
-    cwd: str
-    width: int | None = None
-    parallel: str | None = None  # 'process', 'thread', or None in sequence
-    machine: str | None = None  # its class: runs of one class are comparable
-    cores: float | None = None  # that this run may use, fractions from cgroup limits included
-    python: str | None = None
-    platform: str | None = None
-    buildkit: str | None = None
-    git_commit: str | None = None
-    git_dirty: bool | None = None
-    ci: str | None = None  # which service
-    lane: str | None = None
-    pid: int = field(default_factory=os.getpid)  # tells a run that goes on from one that was killed
-    uid: str = field(default_factory=new_run_uid)
+    __slots__ = (
+        "argv",
+        "buildkit",
+        "ci",
+        "cores",
+        "cwd",
+        "git_commit",
+        "git_dirty",
+        "lane",
+        "machine",
+        "parallel",
+        "pid",
+        "platform",
+        "python",
+        "started_at",
+        "uid",
+        "width",
+    )
+
+    def __init__(
+        self,
+        started_at: float,  # Unix seconds
+        argv: tuple[str, ...],
+        cwd: str,
+        width: int | None = None,
+        parallel: str | None = None,  # 'process', 'thread', or None in sequence
+        machine: str | None = None,  # its class: runs of one class are comparable
+        cores: float | None = None,  # that this run may use, fractions from cgroup limits included
+        python: str | None = None,
+        platform: str | None = None,
+        buildkit: str | None = None,
+        git_commit: str | None = None,
+        git_dirty: bool | None = None,
+        ci: str | None = None,  # which service
+        lane: str | None = None,
+        pid: int | None = None,  # tells a run that goes on from one that was killed
+        uid: str | None = None,
+    ) -> None:
+        self.started_at = started_at
+        self.argv = argv
+        self.cwd = cwd
+        self.width = width
+        self.parallel = parallel
+        self.machine = machine
+        self.cores = cores
+        self.python = python
+        self.platform = platform
+        self.buildkit = buildkit
+        self.git_commit = git_commit
+        self.git_dirty = git_dirty
+        self.ci = ci
+        self.lane = lane
+        self.pid = os.getpid() if pid is None else pid
+        self.uid = new_run_uid() if uid is None else uid
+
+    def __eq__(self, other: object) -> bool:
+        """Compare all fields."""
+        return isinstance(other, RunInfo) and all(
+            getattr(self, name) == getattr(other, name) for name in self.__slots__
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # it changes; `object` is declared to have one
 
 
-@dataclass(frozen=True, slots=True)
-class RunSummary:
+class RunSummary(NamedTuple):
     """What is known of a run when it ends."""
 
     wall_ns: int
@@ -62,8 +105,7 @@ class RunSummary:
     critical_path: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RunRecord:
+class RunRecord(NamedTuple):
     """A run as the history keeps it."""
 
     id: int
@@ -79,9 +121,9 @@ class RunRecord:
 
 
 # Names of the fields, which are those of the columns of table `runs` as well.
-INFO_FIELDS = tuple(each.name for each in fields(RunInfo))
+INFO_FIELDS = tuple(name for name in RunInfo.__init__.__annotations__ if name != "return")
 _NO_COLUMN = ("skipped_tasks", "critical_path")
-SUMMARY_FIELDS = tuple(each.name for each in fields(RunSummary) if each.name not in _NO_COLUMN)
+SUMMARY_FIELDS = tuple(name for name in RunSummary._fields if name not in _NO_COLUMN)
 
 
 def line_of_run(info: RunInfo, summary: RunSummary, database_uid: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from buildkit.core.execution import Cost, Decision, Execution, Reason, ReasonKind
@@ -21,10 +21,19 @@ from buildkit.state.runs import INFO_FIELDS, SUMMARY_FIELDS, RunInfo, RunRecord,
 
 SCHEMA = 1
 _BATCH = 5000  # executions that are written at once
-_COST_FIELDS = tuple(each.name for each in fields(Cost))
-_PLAIN_FIELDS = tuple(
-    each.name for each in fields(Execution) if each.name not in ("decision", "reasons", "cost")
-)
+
+
+def _fields(shape: type) -> dict[str, str]:
+    """Return the names and annotations of what makes such a record, in their order."""
+    constructor: Any = shape.__new__ if issubclass(shape, tuple) else shape.__init__
+    kinds = {
+        name: getattr(kind, "__forward_arg__", kind) for name, kind in constructor.__annotations__.items()
+    }
+    return {name: kind for name, kind in kinds.items() if name != "return"}
+
+
+_COST_FIELDS = tuple(_fields(Cost))
+_PLAIN_FIELDS = tuple(name for name in _fields(Execution) if name not in ("decision", "reasons", "cost"))
 _DAY_COLUMNS = ("day", "runs", "failed_runs", "wall_ns", "task_ns", "executed", "restored", "skipped",
                 "failed", "saved_ns", "bytes_stored", "bytes_restored")  # fmt: skip
 _TASK_DAY_COLUMNS = ("day", "executed", "failed", "restored", "wall_ns", "median_wall_ns", "p95_wall_ns",
@@ -90,7 +99,7 @@ def _run_fields(run: RunRecord, history: History) -> dict[str, Any]:
 
 def _execution_fields(execution: Execution) -> dict[str, Any]:
     values = {name: getattr(execution, name) for name in _PLAIN_FIELDS}
-    values.update(asdict(execution.cost))
+    values.update({name: getattr(execution.cost, name) for name in _COST_FIELDS})
     values["decision"] = execution.decision.value
     values["reasons"] = [[reason.kind.value, *reason.names] for reason in execution.reasons]
     return values
@@ -111,7 +120,7 @@ def import_lines(connection: sqlite3.Connection, lines: Iterable[str]) -> Import
 
 def _kinds(*shapes: type) -> dict[str, str]:
     """Return the kind of each field that has a simple one: the first word of its annotation."""
-    found = {each.name: str(each.type).split(" ", 1)[0] for shape in shapes for each in fields(shape)}
+    found = {name: kind.split(" ", 1)[0] for shape in shapes for name, kind in _fields(shape).items()}
     return {name: kind for name, kind in found.items() if kind in _CHECKS}
 
 
