@@ -76,12 +76,18 @@ class Rest:
     """What there is to do where the snapshot's run had nothing to do, but some files are others now."""
 
     def __init__(
-        self, found: "Snapshot", name: str, identity: "tuple[int, int, int] | None", changed: list[int]
+        self,
+        found: "Snapshot",
+        name: str,
+        identity: "tuple[int, int, int] | None",
+        changed: list[int],
+        open_: "Sequence[str]",
     ) -> None:
         self.snapshot = found
         self.name = name
         self.identity = identity  # of the snapshot's file
         self.changed = changed  # numbers of tracked files
+        self.open = open_  # tasks of this project that the snapshot does not speak for, whoever selects them
 
     def give(self) -> int | None:
         """Do it, and return the exit code; None where the run has to go the long way."""
@@ -138,8 +144,9 @@ def look(arguments: "Sequence[str]") -> "Answer | Rest | None":
     found = snapshot.read("", name)
     if found is None or facts.what_changed(found, arguments, os.environ) is not None:
         return None
+    touched = snapshot.touched_since("", found.touched)
     changed = facts.files_changed(found)
-    if changed is None:
+    if touched is None or changed is None:
         return None
     different: list[int] = []
     if changed:
@@ -149,8 +156,8 @@ def look(arguments: "Sequence[str]") -> "Answer | Rest | None":
         if reread is None:
             return None
         different = reread
-    if different or found.unfinished:
-        return Rest(found, name, identity, different)
+    if different or touched or found.unfinished:
+        return Rest(found, name, identity, different, (*found.unfinished, *touched))
     if changed:
         recheck.refresh(found, changed, name)
     return Answer(found, started_at, started_ns)

@@ -58,7 +58,7 @@ def run(rest: Rest) -> int | None:
     if read is None or LOCK_VARIABLE in os.environ:  # a run within a task
         return None
     plan, content = read
-    names = plan.affected(rest.changed, found.unfinished)
+    names = plan.affected(rest.changed, rest.open)
     if names is None or any(needs_dodo(plan[name], plan.fixed) for name in names):
         return None
     lock = ProjectLock(os.getcwd())
@@ -219,8 +219,12 @@ class _PlannedRun:
         finally:
             observing.close()
         tell_end(session.summary, totals)
-        if totals.exit_code < ExitCode.INTERRUPTED and version == data_version(workspace):
-            self._renew(workspace, known)
+        if not (
+            totals.exit_code < ExitCode.INTERRUPTED
+            and version == data_version(workspace)
+            and self._renew(workspace, known)
+        ):
+            snapshot.drop("", self._rest.name)
         return int(totals.exit_code)
 
     def _console(self, observing: Observing, options: SessionOptions) -> PlainConsole:
@@ -247,13 +251,16 @@ class _PlannedRun:
 
     # --- the next run
 
-    def _renew(self, workspace: Workspace, known: UpToDate) -> None:
-        """Write the snapshot as it is now; nothing is lost where that cannot be done."""
+    def _renew(self, workspace: Workspace, known: UpToDate) -> bool:
+        """Write the snapshot as it is now; return whether that could be done."""
         try:
-            if not workspace.traces.dirty and self._learn(workspace, known):
-                snapshot.write("", self._rest.name, self._found, self._content)
+            self._found.touched = snapshot.touched_so_far("")
+            if workspace.traces.dirty or not self._learn(workspace, known):
+                return False
+            snapshot.write("", self._rest.name, self._found, self._content)
         except (OSError, sqlite3.Error, BuildkitError):
-            return
+            return False
+        return True
 
     def _learn(self, workspace: Workspace, known: UpToDate) -> bool:
         """Judge the tasks again, and put what was seen into the snapshot; False where there is no place."""

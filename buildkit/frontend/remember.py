@@ -211,6 +211,7 @@ class Memory:
             "summary": split_summary(summary) if console.summary else ("", ""),
             "history": _history(History(connection), info, summary),
             "unfinished": tuple(outlook.to_run),
+            "touched": snapshot.touched_so_far(workspace.root),
         }
         kept = snapshot.Snapshot(values[field] for field in snapshot.Snapshot.fields)
         if request is None:
@@ -219,7 +220,6 @@ class Memory:
             plan,
             salt=salt,
             request=request,
-            nodes=scheduler.nodes,
             order=[task.name for task in outlook.order],
             tracked=ordered,
             fixed=fixed,

@@ -71,9 +71,9 @@ class Workspace:
             return None
 
     def _load(self, paths: Collection[str] | None, *, read_only: bool) -> None:
-        # What the fast start knows is no longer true once a record changes.
-        discard = partial(snapshot.discard, self.root)
-        self.traces = TraceStore(self.connection, before_writing=discard, one_by_one=paths is not None)
+        # What the fast start knows of a task is no longer true once its record changes.
+        touch = partial(snapshot.touch, self.root)
+        self.traces = TraceStore(self.connection, before_writing=touch, one_by_one=paths is not None)
         try:
             with telling_damage():
                 if paths is not None:
@@ -88,7 +88,7 @@ class Workspace:
                 self.connection = None
             else:
                 self.connection = set_aside_damaged(self.root, self.connection, error, warn=self.warn)
-            self.traces = TraceStore(self.connection, before_writing=discard)
+            self.traces = TraceStore(self.connection, before_writing=touch)
             self.table = FingerprintTable({})
         self.values = ValueTable(self.traces)
 

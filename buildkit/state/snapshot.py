@@ -21,9 +21,12 @@ DIRECTORY = os.path.join(".buildkit", "snapshots")
 DATABASE = os.path.join(".buildkit", "state.db")
 LOCK = os.path.join(".buildkit", "lock")
 PENDING = os.path.join(".buildkit", "pending.jsonl")
+_TOUCHED = os.path.join(".buildkit", "touched")
 
 _MEANING = 1  # raised when a field gets another meaning
 STAMPED_PATH = 4  # where `sys.path` is in a stamp
+_TOUCHED_ID = 16  # bytes that tell one file of touched tasks from another
+_MOST_TOUCHED = 4 * 2**20  # bytes of it; then all snapshots go, and it begins anew
 _KEPT = 64  # files, two for a command line; the oldest goes first
 _KEPT_BYTES = 256 * 2**20  # of all of them together
 _SUFFIX = ".snapshot"
@@ -56,6 +59,7 @@ class Snapshot:
         "summary",  # what is printed on stderr, before and behind the duration
         "history",  # the line for `pending.jsonl`, without what changes from run to run
         "unfinished",  # names of tasks that have to be judged, because they failed the last time
+        "touched",  # how far the list of touched tasks had come: see `touch`
     )
     __slots__ = fields
 
@@ -79,6 +83,7 @@ class Snapshot:
     summary: tuple[str, str]
     history: str
     unfinished: tuple[str, ...]
+    touched: tuple[bytes, int]
 
     def __init__(self, values: "Iterable[object]") -> None:
         """Take the values of all fields, in their order."""
@@ -207,11 +212,16 @@ def kept(project: str) -> list[Snapshot]:
     return [one for one in found if one is not None]
 
 
-def discard(project: str) -> None:
-    """Throw all snapshots away. To be done before anything is written that the facts do not show.
+def drop(project: str, name: str) -> None:
+    """Throw one snapshot away, if that can be done: it is of no more use, but not wrong."""
+    try:
+        _remove(project, name + _SUFFIX)
+    except OSError:
+        return
 
-    OSError where that is impossible: then nothing may be written.
-    """
+
+def discard(project: str) -> None:
+    """Throw all snapshots away; OSError where that is impossible."""
     directory = os.path.join(project, DIRECTORY)
     try:
         names = os.listdir(directory)
@@ -223,6 +233,60 @@ def discard(project: str) -> None:
                 os.unlink(os.path.join(directory, name))
             except FileNotFoundError:
                 continue
+
+
+def touch(project: str, tasks: "Iterable[str]") -> None:
+    """Have all snapshots look again at tasks whose record changes in a way that the facts do not show.
+
+    To be done before it is written. OSError where that is impossible: then nothing may be written.
+    """
+    try:
+        _append_touched(project, tasks)
+    except OSError:  # the disk is full: throwing away is possible even then
+        discard(project)
+
+
+def _append_touched(project: str, tasks: "Iterable[str]") -> None:
+    # A NUL ahead of all ends a name that a full disk may have cut short.
+    names = b"\0".join([b"", *[task.encode("utf-8", "surrogateescape") for task in tasks], b""])
+    path = os.path.join(project, _TOUCHED)
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        size = os.fstat(fd).st_size
+        if not _TOUCHED_ID <= size < _MOST_TOUCHED:
+            discard(project)
+            os.ftruncate(fd, 0)
+            names = os.urandom(_TOUCHED_ID) + names
+        while names:
+            names = names[os.write(fd, names) :]
+    finally:
+        os.close(fd)
+
+
+def touched_so_far(project: str) -> tuple[bytes, int]:
+    """Return how far the list of touched tasks has come."""
+    try:
+        with open(os.path.join(project, _TOUCHED), "rb", buffering=0) as file:
+            return file.read(_TOUCHED_ID), os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        _append_touched(project, ())
+        return touched_so_far(project)
+
+
+def touched_since(project: str, mark: tuple[bytes, int]) -> tuple[str, ...] | None:
+    """Return the tasks that were touched since `touched_so_far` returned `mark`; None where nobody knows."""
+    try:
+        with open(os.path.join(project, _TOUCHED), "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if file.read(_TOUCHED_ID) != mark[0] or size < mark[1]:
+                return None
+            if size == mark[1]:
+                return ()
+            file.seek(mark[1])
+            names = file.read()
+    except OSError:
+        return None
+    return tuple({name.decode("utf-8", "surrogateescape"): None for name in names.split(b"\0") if name})
 
 
 def append_line(path: str, line: bytes) -> int:

@@ -120,13 +120,14 @@ class StoredPlan(Plan):
         return [names[number] for number in _numbers(self._body.order)]
 
     def affected(self, files: Iterable[int], tasks: Iterable[str]) -> list[str] | None:
-        """Return the tasks that read or make one of these tracked files, `tasks`, and all that wait for them.
+        """Return the tasks that read or make one of these tracked files, `tasks`, and all that need them.
 
-        In the order of the definition; None where a file belongs to no task.
+        In the order of the definition, and only those that such a run looks at; None where a file belongs to
+        no task.
         """
         users = _Lists(self._body.user_ends, self._body.users)
         dependents = _Lists(self._body.dependent_ends, self._body.dependents)
-        pending = [self._numbers[name] for name in tasks]
+        pending = [self._numbers[name] for name in tasks if name in self._numbers]
         for file in files:
             found = users[file]
             if not found:
@@ -138,7 +139,13 @@ class StoredPlan(Plan):
                 if number not in known:
                     known.add(number)
                     pending.append(number)
-        return [self._body.names[number] for number in sorted(known)]
+        looked_at = set(_numbers(self._body.order))
+        names = self._body.names
+        return [
+            names[number]
+            for number in sorted(known)
+            if number in looked_at or self[names[number]].kind is TaskKind.GROUP
+        ]
 
 
 class _Lists:
@@ -173,16 +180,14 @@ def encode(
     *,
     salt: bytes,
     request: Request,
-    nodes: Collection[str],
     order: Sequence[str],
     tracked: Sequence[str],
     fixed: Collection[str],
 ) -> bytes:
     """Return the content of the file.
 
-    `nodes` are the tasks that were asked for and what they wait for, `order` those of them that are no groups
-    in the order of a run, `tracked` the first files of the snapshot, `fixed` those of them that are more than
-    inputs and outputs.
+    `order` are the tasks that were asked for and what they wait for, without groups, in the order of a run,
+    `tracked` the first files of the snapshot, `fixed` those of them that are more than inputs and outputs.
     """
     names = list(plan.tasks)
     numbers = {name: number for number, name in enumerate(names)}
@@ -190,9 +195,10 @@ def encode(
     files: dict[str, list[int]] = {path: [] for path in tracked}
     dependents: list[list[int]] = [[] for _ in names]
     for number, task in enumerate(plan):
-        if task.name in nodes:
-            for name in {*task.waits, *(wanted.task for wanted in task.getargs)} & numbers.keys():
-                dependents[numbers[name]].append(number)
+        sources = [wanted.task for wanted in task.getargs]
+        sources += [check.value for check in task.checks if check.kind is CheckKind.RESULT]
+        for name in {*task.waits, *task.setup, *sources} & numbers.keys():
+            dependents[numbers[name]].append(number)
     for number in looked_at:
         task = plan[names[number]]
         for path in (*task.inputs, *task.outputs):

@@ -72,12 +72,13 @@ class TraceStore:
         self,
         connection: sqlite3.Connection | None,
         *,
-        before_writing: Callable[[], None] = lambda: None,
+        before_writing: Callable[[Collection[str]], None] = lambda _tasks: None,
         one_by_one: bool = False,
     ) -> None:
         """Read from and write to `connection`; None stands for a project without any state.
 
-        `before_writing` is called ahead of each transaction that changes what a next run would do.
+        `before_writing` is called ahead of each transaction that changes what a next run would do, with the
+        names of the tasks.
         `one_by_one`: few tasks will be asked for, and only their traces are read.
         """
         self._connection = connection
@@ -190,7 +191,7 @@ class TraceStore:
         if self._connection is None or not self.dirty:
             return
         if self._pending or self._removed:
-            self._before_writing()
+            self._before_writing({*self._pending, *self._removed})
         with transaction(self._connection):
             if self._version is not None and self._data_version() != self._version:
                 self._yield_to_newer()

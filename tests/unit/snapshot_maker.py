@@ -28,6 +28,7 @@ def snapshot_of(**values: object) -> snapshot.Snapshot:
         "summary": ("buildkit: 1 skipped in ", ""),
         "history": "",
         "unfinished": (),
+        "touched": (b"", 0),
     }
     plain.update(values)
     return snapshot.Snapshot(plain[name] for name in snapshot.Snapshot.fields)

@@ -58,9 +58,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def stored(plan: Plan, tracked: list[str], fixed: tuple[str, ...] = ()) -> StoredPlan:
     """Return the plan as a later run reads it; all tasks of `plan` were asked for."""
     order = [task.name for task in plan if task.kind is not TaskKind.GROUP]
-    content = stored_plan.encode(
-        plan, salt=SALT, request=REQUEST, nodes=set(plan.tasks), order=order, tracked=tracked, fixed=fixed
-    )
+    content = stored_plan.encode(plan, salt=SALT, request=REQUEST, order=order, tracked=tracked, fixed=fixed)
     os.makedirs(snapshot.DIRECTORY, exist_ok=True)
     snapshot.write("", "name", snapshot_of(salt=SALT), content)
     read = stored_plan.read("", "name", SALT)
@@ -157,7 +155,6 @@ def test_what_is_affected_is_what_a_walk_over_the_tasks_finds(data: st.DataObjec
         plan,
         salt=SALT,
         request=REQUEST,
-        nodes=set(plan.tasks),
         order=list(plan.tasks),
         tracked=files,
         fixed=(),
