@@ -124,12 +124,9 @@ class _PlannedRun:
         if ranges.count_of(self._line["skipped_ranges"]) != self._line["skipped"]:
             return None
         known = UpToDate(
-            self._names,
-            lambda: self._look_again(workspace, known),
-            self._line["skipped"],
-            self._line["saved_ns"],
-            self._line["skipped_ranges"],
+            self._names, self._line["skipped"], self._line["saved_ns"], self._line["skipped_ranges"]
         )
+        known.more = lambda: self._look_again(workspace, known)
         return known if self._take_out(workspace, known, self._tasks) else None
 
     def _take_out(self, workspace: Workspace, known: UpToDate, names: Iterable[str]) -> bool:
@@ -174,6 +171,15 @@ class _PlannedRun:
             return []
         return names
 
+    def _come_to(self, workspace: Workspace, known: UpToDate, console: PlainConsole) -> UpToDate:
+        """Return those that the run has come to."""
+        left = console.not_come_to()
+        if not left:
+            return known
+        come_to = UpToDate(known.to_judge, known.count, known.saved_ns, known.ranges)
+        self._take_out(workspace, come_to, left)
+        return come_to
+
     def _run(self, workspace: Workspace, known: UpToDate) -> int:
         request = self._plan.request
         machine = Machine.probe()
@@ -199,6 +205,8 @@ class _PlannedRun:
             ),
             threads=options.parallel == "thread",
         )
+        console = self._console(observing, options)
+        known.come_to = lambda: self._come_to(workspace, known, console)
         try:
             session = Session(
                 workspace,
@@ -207,7 +215,7 @@ class _PlannedRun:
                 machine=machine,
                 hosting=lambda loop, _after_fork: CommandsOnly(loop),
                 lock=self._lock,
-                sink=self._console(observing, options),
+                sink=console,
                 observers=observing.observers,
                 own_files=[1, 2, *observing.open_files],
                 up_to_date=known,

@@ -63,20 +63,21 @@ class UpToDate:
     """Tasks of a plan that are known to be up to date before the run begins: nobody looks at them again.
 
     Unless `more` says so, which is asked when all else is done, and then takes them out of the numbers here.
+    `come_to` is asked at the end: a run in sequence that stops at a failure has not come to all of them.
     """
 
-    __slots__ = ("count", "more", "ranges", "saved_ns", "to_judge")
+    __slots__ = ("come_to", "count", "more", "ranges", "saved_ns", "to_judge")
 
     def __init__(
         self,
         to_judge: set[str],  # all others
-        more: Callable[[], Collection[str]],
         count: int,
         saved_ns: int,
         ranges: str,  # their ids in the history, see `state/ranges.py`
     ) -> None:
         self.to_judge = to_judge
-        self.more = more
+        self.more: Callable[[], Collection[str]] = tuple
+        self.come_to: Callable[[], UpToDate] = lambda: self
         self.count = count
         self.saved_ns = saved_ns
         self.ranges = ranges
@@ -365,7 +366,7 @@ class Session:
     def _end(self, totals: RunTotals, started_ns: int) -> None:
         count = totals.counts.get
         wall_ns = time.monotonic_ns() - started_ns
-        known = self._up_to_date
+        known = self._up_to_date.come_to() if self._up_to_date is not None else None
         summary = RunSummary(
             wall_ns=wall_ns,
             exit_code=totals.exit_code,
@@ -379,7 +380,7 @@ class Session:
             saved_ns=totals.saved_ns + (known.saved_ns if known is not None else 0),
             bytes_stored=totals.bytes_stored,
             bytes_restored=totals.bytes_restored,
-            skipped_tasks=self._skipped(totals.skipped),
+            skipped_tasks=self._skipped(totals.skipped, known),
             critical_path=tuple(totals.critical_path),
         )
         self.summary = summary_line(summary, totals.failed)
@@ -395,9 +396,8 @@ class Session:
                 max_bytes=settings.cache_max_size, max_age_s=settings.cache_max_age
             )
 
-    def _skipped(self, names: list[str]) -> Sequence[str]:
+    def _skipped(self, names: list[str], known: UpToDate | None) -> Sequence[str]:
         """Return all tasks that were skipped, by name or as the history keeps them."""
-        known = self._up_to_date
         if known is None:
             return names
         found: Sequence[str] = names
