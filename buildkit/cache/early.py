@@ -1,9 +1,10 @@
-"""Small outputs that the process which made them stores at once, so that the run itself need not.
+"""Small outputs that the process which made them hashes and stores at once, so that the run itself need not.
 
 A worker has run somebody's code, so nothing is taken from it on trust: a digest counts only for a file that
 is still the one that it was read from, and is held to be taken too soon after the last write, so that the
 file is read again before the run ends. A blob is verified whenever it is read, whoever wrote it. What a
-worker could not store, or what is no plain small file, the run captures itself.
+worker could not store, or what is no plain small file, the run captures itself. Without a cache there is
+nothing to store, and the digests are what is spared.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import stat
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from buildkit.cache.capture import SMALL_BYTES, Capture, OutputEntry, capture
+from buildkit.cache.capture import SMALL_BYTES, OutputEntry, capture
 from buildkit.cache.cas import LocalBlobStore
 from buildkit.cache.result import OutputFile, OutputKind
 from buildkit.core.digest import Digest
@@ -24,7 +25,7 @@ _SIZE = 2  # index in a signature
 
 
 class EarlyOutput(NamedTuple):
-    """One file, as it was when a worker read it and stored its bytes."""
+    """One file, as it was when a worker read it, and stored its bytes if there is a store."""
 
     path: str
     digest: str
@@ -34,15 +35,16 @@ class EarlyOutput(NamedTuple):
 
 
 class EarlyStore:
-    """Stores outputs from within a worker; made before that is forked."""
+    """Reads outputs within a worker, and stores them; made before that is forked."""
 
-    def __init__(self, store: LocalBlobStore, root: str, marks: tuple[bytes, ...]) -> None:
+    def __init__(self, store: LocalBlobStore | None, root: str, marks: tuple[bytes, ...] = ()) -> None:
+        """`store`: None where there is no cache, and digests are all that is wanted."""
         self._store = store
         self._root = root
         self._marks = marks
 
     def keep(self, paths: Sequence[str]) -> tuple[EarlyOutput, ...]:
-        """Store those of the outputs that can be, and return what was stored. Nothing is ever raised."""
+        """Read those of the outputs that can be, and return what was stored. Nothing is ever raised."""
         found: list[EarlyOutput] = []
         room = SMALL_BYTES  # of all together: the job's time limit goes on meanwhile
         for path in paths[:_MOST]:
@@ -54,25 +56,27 @@ class EarlyStore:
 
     def _keep(self, path: str, room: int) -> EarlyOutput | None:
         failures: list[OSError] = []
-        self._store.added_bytes = 0
+        store = self._store
+        if store is not None:
+            store.added_bytes = 0
         try:
             status = os.lstat(os.path.join(self._root, path))
             if not stat.S_ISREG(status.st_mode) or status.st_size > room:
                 return None
             found = capture(
-                [path], root=self._root, store=self._store, on_store_error=failures.append, marks=self._marks
+                [path], root=self._root, store=store, on_store_error=failures.append, marks=self._marks
             )
         except Exception:
             return None  # the run looks itself, and says what is wrong
         entry = found.entries[0]
-        if not found.stored or failures or entry.output.digest is None:
+        if entry.output.digest is None or (store is not None and (failures or not found.stored)):
             return None
-        signature = _signature(entry.status)
-        return EarlyOutput(path, entry.output.digest, signature, found.marked, self._store.added_bytes)
+        added_bytes = store.added_bytes if store is not None else 0
+        return EarlyOutput(path, entry.output.digest, _signature(entry.status), found.marked, added_bytes)
 
 
-def accepted(kept: EarlyOutput, root: str) -> Capture | None:
-    """Return what a worker has stored as a capture, if the file is still the same; else None."""
+def accepted(kept: EarlyOutput, root: str) -> OutputEntry | None:
+    """Return what a worker has read, if the file is still the same; else None."""
     try:
         status = os.lstat(os.path.join(root, kept.path))
     except OSError:
@@ -81,8 +85,7 @@ def accepted(kept: EarlyOutput, root: str) -> Capture | None:
         return None
     output = OutputFile(kept.path, OutputKind.FILE, Digest(kept.digest), status.st_mode & PERMISSION_BITS)
     # The worker's clock is not asked: what was read when it was written is always read again.
-    entry = OutputEntry(output, status, min(status.st_mtime_ns, status.st_ctime_ns))
-    return Capture((kept.path,), (entry,), True, status.st_size, None, kept.marked)
+    return OutputEntry(output, status, min(status.st_mtime_ns, status.st_ctime_ns))
 
 
 def _signature(status: os.stat_result) -> tuple[int, ...]:

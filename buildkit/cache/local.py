@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from buildkit.cache import collect as collecting
 from buildkit.cache.birthplace import Birthplaces
-from buildkit.cache.capture import Capture, capture
+from buildkit.cache.capture import Capture, OutputEntry, capture
 from buildkit.cache.cas import LocalBlobStore
 from buildkit.cache.collect import CacheStats, CollectReport, VerifyReport
 from buildkit.cache.early import EarlyOutput, EarlyStore, accepted
@@ -120,8 +120,8 @@ class LocalCache:
         """Whether workers may store outputs now."""
         return self._may_write()
 
-    def accept_early(self, kept: EarlyOutput, *, root: str) -> Capture | None:
-        """Return what a worker has stored as a capture; None where the file is another one by now."""
+    def accept_early(self, kept: EarlyOutput, *, root: str) -> OutputEntry | None:
+        """Return what a worker has stored; None where the file is another one by now."""
         self._store.added_bytes += kept.added_bytes
         return accepted(kept, root)
 

@@ -14,6 +14,7 @@ from typing import TextIO
 
 from buildkit.core.execution import Cost
 from buildkit.engine.job import JobOutcome, JobStatus, RunnerReply
+from buildkit.engine.log import TaskLog
 from buildkit.engine.procfs import rss_of
 
 Run = Callable[[object, TextIO, TextIO], object]
@@ -40,7 +41,12 @@ def perform(
 
 
 def outcome_of(
-    reply: RunnerReply, cost: Cost, started_ns: int, outs: list[str | None], errs: list[str | None]
+    reply: RunnerReply,
+    cost: Cost,
+    started_ns: int,
+    outs: list[str | None],
+    errs: list[str | None],
+    log: TaskLog,
 ) -> JobOutcome:
     """Return the outcome of a Python job that was answered."""
     return JobOutcome(
@@ -48,6 +54,7 @@ def outcome_of(
         message=reply.message,
         exit_code=reply.exit_code,
         failed_action=reply.failed_action,
+        log=log,
         outs=outs,
         errs=errs,
         values=reply.values,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from buildkit.cache.capture import Capture, OutputEntry
-from buildkit.cache.early import EarlyOutput
+from buildkit.cache.early import EarlyOutput, accepted
 from buildkit.cache.errors import CaptureError, OutputMissing, OutputUnstorable, RestoreError
 from buildkit.cache.local import LocalCache
 from buildkit.cache.result import ActionResult, OutputFile, OutputKind
@@ -42,6 +42,7 @@ class Kept(NamedTuple):
     recorded: bool  # the next run may skip the task
     stored_bytes: int = 0  # put into the cache
     uncacheable: str | None = None
+    only_files: bool = False  # each of its outputs is there, and is a file
 
 
 class _Made(NamedTuple):
@@ -51,6 +52,7 @@ class _Made(NamedTuple):
     trouble: str | None = None  # what forbids to record them
     unstorable: str | None = None  # what forbids to store them
     holds_place: bool = False  # the project's path is in one of them
+    only_files: bool = False  # see `Kept`
 
 
 class CameBack(NamedTuple):
@@ -109,12 +111,17 @@ class Recorder:
         return seen
 
     def early_outputs(self, task: Task, judgement: Judgement) -> tuple[str, ...]:
-        """Return the outputs that the worker which runs a task may store at once."""
-        if self._cache is None or task.uncacheable is not None or judgement.key is None or not task.outputs:
+        """Return the outputs that the worker which runs a task may read at once, and store."""
+        outputs = task.outputs
+        if not outputs:
             return ()
-        if not self._cache.takes_early():
+        if self._cache is not None and (
+            task.uncacheable is not None or judgement.key is None or not self._cache.takes_early()
+        ):
             return ()
-        return tuple([path for path in task.outputs if not path.endswith("/")])
+        if len(outputs) == 1:
+            return () if outputs[0].endswith("/") else outputs
+        return tuple([path for path in outputs if not path.endswith("/")])
 
     def not_begun(self, task: Task) -> None:
         """Take note that a task that was about to start did not."""
@@ -144,6 +151,7 @@ class Recorder:
         self._values.saved(task.name, values, kept_result)
         movement, moved = self._moved_inputs(judgement)
         made = self._capture(task, judgement, before, kept, store=movement is Movement.NONE)
+        only_files = made.only_files
         for entry in made.entries:
             self._learn(task, entry)
         outputs = tuple([entry.output for entry in made.entries])
@@ -161,15 +169,15 @@ class Recorder:
         if trouble is not None:
             self._warn(trouble)
             self._put(task, None, "[]", judgement, *texts, cost.wall_ns, note=note)
-            return Kept(False, uncacheable=trouble)
+            return Kept(False, uncacheable=trouble, only_files=only_files)
         self._put(task, judgement.key, encode_outputs(outputs), judgement, *texts, cost.wall_ns, note=note)
         if made.unstorable is not None or judgement.key is None:
-            return Kept(True, uncacheable=made.unstorable)
+            return Kept(True, uncacheable=made.unstorable, only_files=only_files)
         if note is not None:
-            return Kept(True, uncacheable=f"its input '{moved}' is written while it runs")
+            return Kept(True, 0, f"its input '{moved}' is written while it runs", only_files)
         bound = is_bound(task) or made.holds_place or names_a_place((*texts, str(result)), self._place)
         key = place_key(judgement.key, self._root) if bound else Digest(judgement.key)
-        return self._store(task, key, outputs, *texts, log, cost)
+        return self._store(task, key, outputs, *texts, log, cost)._replace(only_files=only_files)
 
     def _moved_inputs(self, judgement: Judgement) -> tuple[Movement, str]:
         """Return the worst that became of an input since the task was judged, and which one it was."""
@@ -194,17 +202,14 @@ class Recorder:
         store: bool,
     ) -> _Made:
         """Read the outputs, and store their bytes where the result may be stored."""
-        reason = task.uncacheable
-        if self._cache is None:
-            reason = reason or "the cache is switched off"
-        undeclared = self.writes.undeclared(task.name)
-        if undeclared is not None and (not task.outputs or self.writes.foreign(task.name)):
-            # To restore it would not bring that about.
-            reason = reason or f"it wrote {undeclared!r}, which is not among its targets"
+        reason = self._why_not_stored(task)
         declared: Sequence[str] = task.outputs
         if not declared:
             return _Made((), unstorable=reason)
         early = self._accept_early(kept_early) if kept_early else {}
+        if early and len(early) == len(declared) and not before:
+            marked = any([one.marked for one in kept_early])
+            return _Made(tuple(early.values()), None, reason, marked, True)
         storing = self._cache is not None and store and judgement.key is not None
         absent = [
             path
@@ -217,8 +222,12 @@ class Recorder:
         entries: list[OutputEntry] = []
         holds_place = False
         for path in declared:
+            if path in early:
+                entries.append(early[path])
+                holds_place = holds_place or any(one.marked for one in kept_early if one.path == path)
+                continue
             try:
-                captured = early.get(path) or self._read(path, storing and reason is None)
+                captured = self._read(path, storing and reason is None)
             except OutputUnstorable as error:
                 reason = str(error)
                 continue
@@ -235,7 +244,20 @@ class Recorder:
         kept, leftover = self._ours(task, entries, before)
         if leftover is not None:
             reason = reason or f"its output directory held '{leftover}' before it ran"
-        return _Made(tuple(kept), unstorable=reason, holds_place=holds_place)
+        found = [entry.output.path for entry in entries if entry.output.kind is OutputKind.FILE]
+        only_files = found == list(task.outputs)
+        return _Made(tuple(kept), unstorable=reason, holds_place=holds_place, only_files=only_files)
+
+    def _why_not_stored(self, task: Task) -> str | None:
+        """Return what is known, before its outputs are looked at, to forbid storing a result."""
+        reason = task.uncacheable
+        if self._cache is None:
+            reason = reason or "the cache is switched off"
+        undeclared = self.writes.undeclared(task.name)
+        if undeclared is not None and (not task.outputs or self.writes.foreign(task.name)):
+            # To restore it would not bring that about.
+            reason = reason or f"it wrote {undeclared!r}, which is not among its targets"
+        return reason
 
     def _read(self, path: str, storing: bool) -> Capture:
         """Read an output, and store its bytes where that is wanted; raises CaptureError."""
@@ -245,13 +267,16 @@ class Recorder:
 
         return capture([path], root=self._root, store=None, on_store_error=_ignore)
 
-    def _accept_early(self, kept: tuple[EarlyOutput, ...]) -> dict[str, Capture]:
-        """Return what a worker has stored of outputs that are still the same."""
-        found: dict[str, Capture] = {}
+    def _accept_early(self, kept: tuple[EarlyOutput, ...]) -> dict[str, OutputEntry]:
+        """Return what a worker has read of outputs that are still the same."""
+        found: dict[str, OutputEntry] = {}
         for one in kept:
-            captured = self._cache.accept_early(one, root=self._root) if self._cache is not None else None
-            if captured is not None:
-                found[one.path] = captured
+            if self._cache is not None:
+                entry = self._cache.accept_early(one, root=self._root)
+            else:
+                entry = accepted(one, self._root)
+            if entry is not None:
+                found[one.path] = entry
         return found
 
     def _ours(

@@ -453,7 +453,7 @@ class Run:
         execution.bytes_stored = kept.stored_bytes
         execution.cacheable = kept.uncacheable is None
         execution.uncacheable_reason = kept.uncacheable
-        self._judge.files_were_made(task.outputs)
+        self._judge.files_were_made(task.outputs, only_files=kept.only_files)
         self._finish(node, execution)
         self._emit(events.Succeeded(task, outcome, execution))
 

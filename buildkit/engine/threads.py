@@ -199,7 +199,6 @@ class InlineExecutor:
             sys.stdout, sys.stderr = before
             output.close()
         outcome = _outcome(reply, meter.cost(), meter.started_ns, output)
-        outcome.log = output.log
         outcome.worker = "inline"
         self._loop.call_soon(partial(done, job_id, outcome))
 
@@ -238,4 +237,4 @@ def _time_limit(timeout_s: float | None) -> Iterator[None]:
 def _outcome(reply: RunnerReply, cost: Cost, started_ns: int, output: JobOutput) -> JobOutcome:
     outs = output.text(1) if reply.outs is None else reply.outs
     errs = output.text(2) if reply.errs is None else reply.errs
-    return outcome_of(reply, cost, started_ns, outs, errs)
+    return outcome_of(reply, cost, started_ns, outs, errs, output.log)

@@ -34,6 +34,7 @@ class Flag(IntFlag):
     AFTER_SUCCESS = 2  # of a request: to be begun only if the job before it succeeded
     FAILED = 4  # of an answer: the job did not succeed
     NOT_BEGUN = 8  # of an answer: the job was not begun, because the one before it failed
+    SILENT = 16  # of an answer: nothing that the job wrote is still in its pipes
 
 
 Request = tuple[str, object, tuple[str, ...]]  # mark, payload, outputs to store
@@ -84,7 +85,7 @@ def decode(received: bytes | bytearray) -> object:
 
 
 def answer_of(reply: RunnerReply, cost: Cost, started_ns: int, kept: tuple[EarlyOutput, ...] = ()) -> bytes:
-    """Return an answer as it is sent; raises whatever pickling the reply raises."""
+    """Return the body of an answer; raises whatever pickling the reply raises."""
     failed = reply.status is not JobStatus.OK
     said = (
         reply.status.value if failed else None, reply.message, reply.exit_code, reply.failed_action,
@@ -93,9 +94,7 @@ def answer_of(reply: RunnerReply, cost: Cost, started_ns: int, kept: tuple[Early
     took = (
         cost.wall_ns, cost.user_ns, cost.system_ns, cost.rss_bytes, cost.read_bytes, cost.write_bytes,
     )  # fmt: skip
-    return framed(
-        pickled((said, took, started_ns, tuple(map(tuple, kept)))), Flag.FAILED.value if failed else 0
-    )
+    return pickled((said, took, started_ns, tuple(map(tuple, kept))))
 
 
 def decode_answer(

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 # Plain numbers: an operation on members of an enum takes a microsecond.
 _LANE, _AFTER_SUCCESS = Flag.LANE.value, Flag.AFTER_SUCCESS.value
+_FAILED, _SILENT = Flag.FAILED.value, Flag.SILENT.value
 _NOT_BEGUN = framed(b"", Flag.NOT_BEGUN.value)
+_ZERO = bytes(4)  # a C int
 
 
 Keep = Callable[[Sequence[str]], "tuple[EarlyOutput, ...]"]
@@ -89,7 +91,11 @@ def _serve_one(
         reply = RunnerReply(JobStatus.ERROR, message)
         answer = answer_of(reply, cost, meter.started_ns)
     streams.end()
-    return reply.status is JobStatus.OK, answer
+    succeeded = reply.status is JobStatus.OK
+    answer_flags = 0 if succeeded else _FAILED
+    if streams.are_empty:
+        answer_flags |= _SILENT
+    return succeeded, framed(answer, answer_flags)
 
 
 def _culprit(reply: RunnerReply) -> str:
@@ -109,12 +115,15 @@ class _Streams:
 
     def __init__(self, outputs: Sequence[tuple[int, int]]) -> None:
         self._outputs = outputs
+        self._lane = 0
+        self._waiting = _waiting_bytes()
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - for the life of the worker
         self.out = _text(1)
         self.err = _text(2)
 
     def begin(self, lane: int) -> None:
         """Put the streams in place; an earlier job may have replaced or closed them."""
+        self._lane = lane
         for number, fd in enumerate(self._outputs[lane], start=1):
             os.dup2(fd, number)
         if self.out.closed:
@@ -129,6 +138,27 @@ class _Streams:
         for stream in (self.out, self.err, sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
             with suppress(ValueError, OSError, AttributeError):  # closed or replaced by the job
                 cast(TextIO, stream).flush()
+
+    @property
+    def are_empty(self) -> bool:
+        """Whether the parent has read all that was written: it need not look, then (Linux)."""
+        if self._waiting is None:
+            return False
+        out, err = self._outputs[self._lane]
+        try:
+            return self._waiting(out) == _ZERO == self._waiting(err)
+        except OSError:
+            return False
+
+
+def _waiting_bytes() -> Callable[[int], bytes] | None:
+    """Return what asks a pipe's writing end how much waits at the other one; None where it does not know."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import fcntl  # only workers need these two
+    import termios
+
+    return lambda fd: fcntl.ioctl(fd, termios.FIONREAD, _ZERO)
 
 
 def _text(fd: int) -> TextIO:

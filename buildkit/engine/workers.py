@@ -54,7 +54,7 @@ _DRAIN_BYTES = 1024 * 1024  # read at the end of a job; more than a pipe holds
 _QUICK_NS = 5_000_000  # a job that is given ahead waits about as long, and might run elsewhere meanwhile
 _STREAMS: tuple[Stream, Stream] = (1, 2)
 _LANE, _AFTER_SUCCESS = Flag.LANE.value, Flag.AFTER_SUCCESS.value
-_FAILED, _NOT_BEGUN = Flag.FAILED.value, Flag.NOT_BEGUN.value
+_FAILED, _NOT_BEGUN, _SILENT = Flag.FAILED.value, Flag.NOT_BEGUN.value, Flag.SILENT.value
 
 
 @dataclass(slots=True)
@@ -155,8 +155,11 @@ class WorkerPool:
         """Whether a worker would take a job now that it begins once it has done with another one."""
         self._taker = None
         if not self._waiting:
-            self._taker = next((worker for worker in self._workers if _takes_ahead(worker)), None)
-        return self._taker is not None
+            for worker in self._workers:
+                if _takes_ahead(worker):
+                    self._taker = worker
+                    return True
+        return False
 
     def start_ahead(self, job_id: int, job: Job, sink: OutputSink | None, done: Done, began: Began) -> None:
         """Give the job to a worker that is busy with a short one, as `room_ahead` has just said there is.
@@ -377,13 +380,15 @@ class WorkerPool:
         message = worker.line.receive()
         if message is None:
             return False
-        if flags_of(message) & _NOT_BEGUN:
+        flags = flags_of(message)
+        if flags & _NOT_BEGUN:
             self._given_back(worker)
             return False
         task = worker.task
         if task is None or task.ending is not None:
             return False  # it answered while we were ending it: too late
-        self._drain(worker)
+        if not flags & _SILENT:
+            self._drain(worker)
         try:
             outcome = _outcome(task, *decode_answer(message))
         except Exception as error:
@@ -391,13 +396,13 @@ class WorkerPool:
         outcome.worker = f"worker:{worker.pid}"
         worker.quick = outcome.cost.wall_ns < _QUICK_NS
         worker.task = None
-        if flags_of(message) & _FAILED and worker.ahead is not None:
+        if flags & _FAILED and worker.ahead is not None:
             self._take_back(worker)  # else the worker has it, and says that it did not begin it
         self._finish(task, outcome)
         following = worker.ahead
         if following is None:
             self._is_free(worker)
-        elif not flags_of(message) & _FAILED:
+        elif not flags & _FAILED:
             worker.ahead = None
             worker.lane = 1 - worker.lane
             self._begin(worker, following)
@@ -581,6 +586,7 @@ def _outcome(
         started_ns,
         outs=_texts(task, 1) if reply.outs is None else reply.outs,
         errs=_texts(task, 2) if reply.errs is None else reply.errs,
+        log=task.log,
     )
     outcome.kept = kept
     return outcome

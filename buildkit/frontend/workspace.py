@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
+from buildkit.cache.early import EarlyStore
 from buildkit.cache.local import LocalCache
 from buildkit.cache.location import cache_directory
 from buildkit.core.config import Settings, load_settings
@@ -96,10 +97,10 @@ class Workspace:
         """Return an empty log, which keeps as much of one task's output as the settings say."""
         return TaskLog(max_bytes=self.settings.log_max_size)
 
-    def keep_early(self) -> Keep | None:
-        """Return what stores outputs in the workers that have made them; None where the cache is off."""
+    def keep_early(self) -> Keep:
+        """Return what reads outputs, and stores them, in the workers that have made them."""
         if self.cache is None:
-            return None
+            return EarlyStore(None, self.root).keep
         return self.cache.early(root=self.root, marks=names_of_place(self.root, os.environ)).keep
 
     def judge(

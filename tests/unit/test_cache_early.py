@@ -7,6 +7,7 @@ import os
 import pytest
 
 from buildkit.cache.capture import SMALL_BYTES, capture
+from buildkit.cache.early import EarlyStore, accepted
 from buildkit.cache.local import LocalCache
 from buildkit.core.digest import digest_bytes
 
@@ -35,15 +36,22 @@ def test_what_a_worker_kept_is_the_capture_that_the_run_would_make(root, cache) 
     (root / "out").write_bytes(b"made")
     (kept,) = cache.early(root=str(root)).keep(["out"])
     found = cache.accept_early(kept, root=str(root))
-    assert found.outputs == plain(root, "out").outputs
-    assert found.stored
-    assert cache.get_bytes(found.outputs[0].digest) == b"made"
+    assert (found.output,) == plain(root, "out").outputs
+    assert cache.get_bytes(found.output.digest) == b"made"
+
+
+def test_without_a_cache_a_worker_only_tells_the_digests(root) -> None:
+    (root / "out").write_bytes(b"made")
+    (kept,) = EarlyStore(None, str(root)).keep(["out", "missing"])
+    found = accepted(kept, str(root))
+    assert (found.output,) == plain(root, "out").outputs
+    assert kept.added_bytes == 0
 
 
 def test_a_file_that_names_the_project_is_marked(root, cache) -> None:
     (root / "out").write_bytes(b"in /here/project/out")
     (kept,) = cache.early(root=str(root), marks=(b"/here/project",)).keep(["out"])
-    assert cache.accept_early(kept, root=str(root)).marked
+    assert kept.marked
 
 
 def rewrite(path) -> None:
@@ -78,7 +86,7 @@ def test_an_accepted_file_is_read_again_before_the_run_ends(root, cache) -> None
     path.write_bytes(b"made")
     os.utime(path, ns=(1, 1))  # long ago: what the worker's clock says does not count
     (kept,) = cache.early(root=str(root)).keep(["out"])
-    assert cache.accept_early(kept, root=str(root)).entries[0].fingerprint.racy
+    assert cache.accept_early(kept, root=str(root)).fingerprint.racy
 
 
 def test_only_plain_small_files_are_kept(root, cache) -> None:
