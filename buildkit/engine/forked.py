@@ -12,13 +12,13 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
-from socket import MSG_DONTWAIT, MSG_PEEK, socket
+from socket import MSG_DONTWAIT, socket
 from typing import NoReturn
 
 from buildkit.engine.job import Stream
 from buildkit.engine.loop import EventLoop
 from buildkit.engine.procfs import die_with_parent
-from buildkit.engine.wire import LANES, PACKET_BYTES, is_whole, send, socket_pair
+from buildkit.engine.wire import PACKET_BYTES, is_whole, send, socket_pair
 
 STREAMS: tuple[Stream, Stream] = (1, 2)
 
@@ -50,32 +50,28 @@ class Line:
 
     @property
     def takes_ahead(self) -> bool:
-        """Whether a message of one packet that is sent now can be taken back.
+        """Whether a message of one packet that is sent now can be taken back."""
+        return self.keeps_packets and not self.outbox
 
-        It would have to be the only one: of two, only the one that was sent first can be taken.
-        """
-        if not self.keeps_packets or self.outbox:
-            return False
-        try:
-            self.far.recv(1, MSG_DONTWAIT | MSG_PEEK)
-        except BlockingIOError:
-            return True
-        return False
+    def take_back(self) -> list[bytes]:
+        """Take back all packets that the worker has not taken, and return them in their order."""
+        packets: list[bytes] = []
+        while self.near >= 0:
+            try:
+                # Not by the descriptor's own mode: the worker has the same one, and waits at it.
+                packet = self.far.recv(PACKET_BYTES, MSG_DONTWAIT)
+            except OSError:  # BlockingIOError: that is all
+                break
+            if not packet:
+                break
+            packets.append(packet)
+        return packets
 
-    def take_back(self) -> bool:
-        """Take back the one message that was sent ahead; return whether it was still there."""
-        try:
-            # Not by the descriptor's own mode: the worker has the same one, and waits at it.
-            return bool(self.far.recv(PACKET_BYTES, MSG_DONTWAIT))
-        except OSError:  # BlockingIOError: the worker has it
-            return False
-
-    def take_back_all(self) -> int:
-        """Take back what a worker has left that is dead; return how many packets that was."""
-        count = 0
-        while self.near >= 0 and self.take_back():
-            count += 1
-        return count
+    def give_again(self, packets: Iterable[bytes]) -> None:
+        """Send packets that were taken back, and that there is room for since."""
+        with suppress(OSError):  # the worker died: its exit tells the rest
+            for packet in packets:
+                os.write(self.near, packet)
 
     def close(self) -> None:
         """Close both ends; a worker that waits for work ends then."""
@@ -107,6 +103,7 @@ def fork_worker(
     quiesce: Callable[[], AbstractContextManager[object]],
     serve: Callable[[int, list[tuple[int, int]]], NoReturn],
     loop: EventLoop,
+    lanes: int,
 ) -> tuple[int, Line, dict[Output, int]]:
     """Return pid, line and outputs of a new worker, in which `serve` is called with its ends of them.
 
@@ -118,7 +115,7 @@ def fork_worker(
     pairs: list[tuple[int, int]] = []
     outputs: dict[Output, int] = {}
     try:
-        for lane in LANES:
+        for lane in range(lanes):
             for stream in STREAMS:
                 reader, writer = os.pipe()
                 ours.append(reader)

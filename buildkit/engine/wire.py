@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 PACKET_BYTES = 32 * 1024  # well below the send buffer of a socket, which a packet must fit into
 
-LANES = (0, 1)  # a worker's two pairs of output pipes: jobs that follow each other use different ones
+# A worker has so many pairs of output pipes at most: jobs that follow each other use different ones.
+MOST_LANES = 8
 
 _HEAD = struct.Struct("<QB")  # of each message: how many bytes follow, and flags
 
@@ -30,11 +31,11 @@ class Flag(IntFlag):
     """What the head of a message says beside its length."""
 
     NONE = 0
-    LANE = 1  # of a request: the job writes to the second pair of pipes
     AFTER_SUCCESS = 2  # of a request: to be begun only if the job before it succeeded
     FAILED = 4  # of an answer: the job did not succeed
     NOT_BEGUN = 8  # of an answer: the job was not begun, because the one before it failed
     SILENT = 16  # of an answer: nothing that the job wrote is still in its pipes
+    LANE = 32  # of a request, times a number below `MOST_LANES`: which pipes the job writes to
 
 
 Request = tuple[str, object, tuple[str, ...]]  # mark, payload, outputs to store

@@ -69,7 +69,7 @@ def _serve_one(
     flags = flags_of(data)
     if flags & _AFTER_SUCCESS and not succeeded:
         return succeeded, _NOT_BEGUN
-    streams.begin(flags & _LANE)
+    streams.begin(flags // _LANE)
     home = os.getcwd()
     meter = Meter()
     paths: tuple[str, ...] = ()

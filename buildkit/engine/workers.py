@@ -1,9 +1,9 @@
 """Python jobs in forked worker processes, which hold everything that this process has loaded.
 
 A worker serves many jobs, one at a time; its descriptors 1 and 2 are pipes to us, so that whatever a job
-starts writes to that job's log. A worker whose jobs are short is given the next one ahead of time, so that it
-need not wait for us in between. Such a job waits in the line, where it can be taken back: as long as that
-succeeds, it was not begun. Once the worker has taken it, the answer to the job before is in the line.
+starts writes to that job's log. A worker whose jobs are short is given the next ones ahead of time, so that
+it need not wait for us in between. Such jobs wait in the line, where they can be taken back: as long as that
+succeeds, they were not begun. Once the worker has taken one, the answer to the job before is in the line.
 
 This process must have no other running thread at the moment of a fork: a lock that another thread holds would
 stay locked in the child. `quiesce` is entered around each fork for that.
@@ -15,88 +15,39 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from resource import struct_rusage
 from typing import TYPE_CHECKING
 
 from buildkit.core.execution import Cost
 from buildkit.engine.capture import Capture
+from buildkit.engine.crew import PoolJob, Worker, describe_death
 from buildkit.engine.drain import READ_BYTES, Drains
-from buildkit.engine.job import (
-    Began,
-    Done,
-    Job,
-    JobOutcome,
-    JobStatus,
-    OutputSink,
-    PythonJob,
-    RunnerReply,
-    Stream,
-)
+from buildkit.engine.job import Began, Done, Job, JobOutcome, JobStatus, OutputSink, PythonJob, Stream
 from buildkit.engine.log import TaskLog
-from buildkit.engine.loop import EventLoop, Timer
-from buildkit.engine.perform import Run, outcome_of
+from buildkit.engine.loop import EventLoop
+from buildkit.engine.perform import Run
 from buildkit.engine.procfs import process_clock
-from buildkit.engine.tree import GRACE_S, Root, TreeEnder, marks_prefix, signal_name
-from buildkit.engine.wire import PACKET_BYTES, Flag, decode_answer, flags_of, framed, pickled
+from buildkit.engine.tree import GRACE_S, Root, TreeEnder, marks_prefix
+from buildkit.engine.wire import MOST_LANES, PACKET_BYTES, Flag, decode_answer, flags_of, framed, pickled
 from buildkit.engine.worker import Keep, serve
 
 if TYPE_CHECKING:
-    from buildkit.cache.early import EarlyOutput
-    from buildkit.engine.forked import Line, Output
+    from buildkit.engine.forked import Output
 
 _TRIES = 3  # workers that may die before they take a job; more of them, and no worker ever will
 _ADOPT_AFTER_S = 0.02  # a run whose jobs are shorter than this need not adopt orphans
 _DRAIN_BYTES = 1024 * 1024  # read at the end of a job; more than a pipe holds
-_QUICK_NS = 5_000_000  # a job that is given ahead waits about as long, and might run elsewhere meanwhile
+_QUICK_NS = 5_000_000  # jobs that are given ahead wait about as long, and might run elsewhere meanwhile
 _STREAMS: tuple[Stream, Stream] = (1, 2)
 _LANE, _AFTER_SUCCESS = Flag.LANE.value, Flag.AFTER_SUCCESS.value
+# How many pairs of pipes each of so many workers has; one job less is given ahead. A process has descriptors
+# for so many, and the jobs of many workers keep us busy anyway.
+_LANES = ((8, MOST_LANES), (24, 4))
+_FEWEST_LANES = 2
 _FAILED, _NOT_BEGUN, _SILENT = Flag.FAILED.value, Flag.NOT_BEGUN.value, Flag.SILENT.value
-
-
-@dataclass(slots=True)
-class _Task:
-    """A job from `start` to `done`."""
-
-    job_id: int
-    job: PythonJob
-    sink: OutputSink | None
-    done: Done
-    body: bytes
-    mark: str
-    log: TaskLog
-    captures: dict[int, Capture] = field(default_factory=dict)
-    started: float = 0.0
-    started_ns: int = 0
-    timeout: Timer | None = None
-    began: Began | None = None  # who is told once it begins, where that is later than `start`
-    ending: JobStatus | None = None
-    unserved: int = 0  # workers that died before they took it
-    left: list[int] | None = None  # once its tree was ended: what even SIGKILL did not end
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    """The parent's side of a worker process."""
-
-    pid: int
-    line: Line
-    outputs: dict[Output, int]
-    lane: int = 0  # which outputs the job writes to that runs now
-    task: _Task | None = None
-    ahead: _Task | None = None  # what it begins next by itself
-    quick: bool = False  # its last job was a short one
-    retired: bool = False  # takes no more jobs
-    kept: bool = False  # retired or not, it lives on for jobs that name it
-    dead: bool = False
-
-    @property
-    def free(self) -> bool:
-        """Whether it waits for work."""
-        return self.task is None and self.ahead is None and self.line.near >= 0
 
 
 class WorkerPool:
@@ -123,20 +74,21 @@ class WorkerPool:
         self._loop = loop
         self._run = run
         self._width = max(width, 1)
+        self._lanes = next((lanes for most, lanes in _LANES if width <= most), _FEWEST_LANES)
         self._after_fork = after_fork
         self._new_log = new_log
         self._grace_s = grace_s
         self._ender = ender or TreeEnder(loop)
         self._quiesce = quiesce
         self._drains = Drains(loop)
-        self._workers: list[_Worker] = []  # all that live, retired ones too
-        self._idle: list[_Worker] = []
-        self._waiting: deque[_Task] = deque()
-        self._tasks: dict[int, _Task] = {}
+        self._workers: list[Worker] = []  # all that live, retired ones too
+        self._idle: list[Worker] = []
+        self._waiting: deque[PoolJob] = deque()
+        self._tasks: dict[int, PoolJob] = {}
         self._keep = keep
         self._closed = False
         self._marks = marks_prefix()
-        self._taker: _Worker | None = None  # who said last that it takes a job ahead
+        self._taker: Worker | None = None  # who said last that it takes a job ahead
 
     # -- the executor
 
@@ -153,13 +105,13 @@ class WorkerPool:
 
     def room_ahead(self) -> bool:
         """Whether a worker would take a job now that it begins once it has done with another one."""
-        self._taker = None
+        taker: Worker | None = None
         if not self._waiting:
             for worker in self._workers:
-                if _takes_ahead(worker):
-                    self._taker = worker
-                    return True
-        return False
+                if (taker is None or len(worker.ahead) < len(taker.ahead)) and worker.takes_ahead:
+                    taker = worker
+        self._taker = taker
+        return taker is not None
 
     def start_ahead(self, job_id: int, job: Job, sink: OutputSink | None, done: Done, began: Began) -> None:
         """Give the job to a worker that is busy with a short one, as `room_ahead` has just said there is.
@@ -172,30 +124,40 @@ class WorkerPool:
             return
         task.began = began
         worker, self._taker = self._taker, None
-        flags = _AFTER_SUCCESS | (_LANE if worker is not None and not worker.lane else 0)
-        request = framed(task.body, flags)
-        if worker is not None and worker.ahead is None and len(request) <= PACKET_BYTES:
+        if worker is None or not self._give_ahead(worker, task):
+            self._waiting.append(task)
+            self._feed()
+
+    def _give_ahead(self, worker: Worker, task: PoolJob) -> bool:
+        """Send a job to a busy worker; return whether that was possible."""
+        lane = (worker.lane + len(worker.ahead) + 1) % self._lanes
+        request = framed(task.body, _AFTER_SUCCESS | lane * _LANE)
+        if len(request) <= PACKET_BYTES:
             with suppress(OSError):  # the worker has died: somebody else has to do it
                 if worker.line.send(request):
-                    worker.ahead = task
-                    return
+                    worker.ahead.append(task)
+                    return True
                 worker.line.outbox = b""
-        self._waiting.append(task)
-        self._feed()
+        return False
 
     def spread(self, slots: int) -> None:
         """Let workers that have nothing to do begin what waits behind other jobs."""
         for worker in self._workers:
-            if slots > 0 and worker.ahead is not None and (self._idle or self._may_fork()):
-                self._take_back(worker)
-                slots -= 1
+            if slots > 0 and worker.ahead and (self._idle or self._may_fork()):
+                back = self._take_back(worker)
+                elsewhere = back[:slots]
+                for task in back[slots:]:
+                    if not self._give_ahead(worker, task):
+                        elsewhere.append(task)
+                self._wait_again(elsewhere)
+                slots -= len(elsewhere)
         self._feed()
 
-    def _accept(self, job_id: int, job: Job, sink: OutputSink | None, done: Done) -> _Task | None:
+    def _accept(self, job_id: int, job: Job, sink: OutputSink | None, done: Done) -> PoolJob | None:
         if not isinstance(job, PythonJob):
             raise TypeError(f"the worker pool runs Python jobs, not {type(job).__name__}")
         mark = f"{self._marks}{job_id}"
-        task = _Task(job_id, job, sink, done, b"", mark, self._new_log())
+        task = PoolJob(job_id, job, sink, done, b"", mark, self._new_log())
         self._tasks[job_id] = task
         try:
             task.body = pickled((mark, job.payload, job.outputs))
@@ -225,8 +187,8 @@ class WorkerPool:
         self._closed = True
         self._grace_s = grace_s
         for worker in self._workers:
-            if worker.ahead is not None:
-                self._end(worker.ahead, JobStatus.CANCELLED)
+            for task in list(worker.ahead):
+                self._end(task, JobStatus.CANCELLED)
         for task in list(self._tasks.values()):
             self._end(task, JobStatus.CANCELLED)
         self._loop.run_until(lambda: not self._tasks)
@@ -263,13 +225,13 @@ class WorkerPool:
     def _may_fork(self) -> bool:
         return sum(not worker.retired for worker in self._workers) < self._width
 
-    def _named(self, name: str) -> _Worker | None:
+    def _named(self, name: str) -> Worker | None:
         for worker in self._workers:
             if name == f"worker:{worker.pid}" and worker.free:
                 return worker
         return None
 
-    def _give_to(self, name: str, task: _Task) -> None:
+    def _give_to(self, name: str, task: PoolJob) -> None:
         worker = self._named(name)
         if worker is None:
             outcome = JobOutcome(JobStatus.LOST, f"the process {name} is gone")
@@ -279,9 +241,9 @@ class WorkerPool:
             self._idle.remove(worker)
         self._give(worker, task)
 
-    def _give(self, worker: _Worker, task: _Task) -> None:
+    def _give(self, worker: Worker, task: PoolJob) -> None:
         try:
-            sent = worker.line.send(framed(task.body, _LANE if worker.lane else 0))
+            sent = worker.line.send(framed(task.body, worker.lane * _LANE))
         except OSError:  # the worker died idle, and we were not told yet: the job never reached it
             self._retire(worker)
             if task.job.worker:
@@ -290,16 +252,16 @@ class WorkerPool:
             else:
                 self._waiting.appendleft(task)
             return
-        self._begin(worker, task)
+        self._begin(worker, task, time.monotonic_ns())
         if not sent:
             self._loop.watch_writes(worker.line.near, partial(self._write_more, worker))
 
-    def _begin(self, worker: _Worker, task: _Task) -> None:
+    def _begin(self, worker: Worker, task: PoolJob, began_ns: int) -> None:
         """Take note that a job is the next that its worker does."""
         worker.task = task
         worker.kept |= task.job.keeps_worker
         task.started = process_clock()
-        task.started_ns = time.monotonic_ns()
+        task.started_ns = began_ns
         if task.job.timeout_s is not None:
             task.timeout = self._loop.call_later(
                 task.job.timeout_s, partial(self._end, task, JobStatus.TIMED_OUT)
@@ -308,11 +270,11 @@ class WorkerPool:
         if began is not None:
             began(task.job_id, task.started_ns)
 
-    def _write_more(self, worker: _Worker) -> None:
+    def _write_more(self, worker: Worker) -> None:
         if worker.line.send_more():
             self._loop.unwatch_writes(worker.line.near)
 
-    def _fork(self) -> _Worker:
+    def _fork(self) -> Worker:
         """Return a new worker; OSError when the system has no room for it."""
         from buildkit.engine.forked import fork_worker  # only runs with Python actions need it
 
@@ -321,8 +283,9 @@ class WorkerPool:
             self._quiesce,
             lambda line, pairs: serve(line, pairs, self._run, self._after_fork, self._keep),
             self._loop,
+            self._lanes,
         )
-        worker = _Worker(pid, line, outputs)
+        worker = Worker(pid, line, outputs)
         self._loop.watch_reads(line.near, partial(self._receive, worker))
         for output, fd in outputs.items():
             self._loop.watch_reads(fd, partial(self._read, worker, output))
@@ -338,7 +301,7 @@ class WorkerPool:
 
     # -- what comes back
 
-    def _read(self, worker: _Worker, output: Output) -> bool:
+    def _read(self, worker: Worker, output: Output) -> bool:
         """Read once from a worker's output; return whether there may be more."""
         fd = worker.outputs.get(output)
         if fd is None:
@@ -356,8 +319,8 @@ class WorkerPool:
             worker.retired = True
             return False
         lane, stream = output
-        if lane != worker.lane and worker.ahead is not None:
-            self._receive(worker)  # the job that was given ahead writes: the one before has been answered
+        while lane != worker.lane and worker.ahead and self._receive(worker):
+            pass  # a job that was given ahead writes: those before it have been answered
         task = worker.task
         if task is not None and lane == worker.lane:
             task.log.write(stream, data)
@@ -368,14 +331,14 @@ class WorkerPool:
                 task.sink.write(task.job_id, stream, data)
         return True
 
-    def _drain(self, worker: _Worker) -> None:
+    def _drain(self, worker: Worker) -> None:
         """Read what the job wrote before it answered or died."""
         for stream in _STREAMS:
             for _ in range(_DRAIN_BYTES // READ_BYTES):
                 if not self._read(worker, (worker.lane, stream)):
                     break
 
-    def _receive(self, worker: _Worker) -> bool:
+    def _receive(self, worker: Worker) -> bool:
         """Take an answer if there is one; return whether there may be another one."""
         message = worker.line.receive()
         if message is None:
@@ -390,26 +353,28 @@ class WorkerPool:
         if not flags & _SILENT:
             self._drain(worker)
         try:
-            outcome = _outcome(task, *decode_answer(message))
+            outcome = task.outcome(*decode_answer(message))
         except Exception as error:
             outcome = JobOutcome(JobStatus.ERROR, f"the result of a Python action cannot be read: {error!r}")
         outcome.worker = f"worker:{worker.pid}"
-        worker.quick = outcome.cost.wall_ns < _QUICK_NS
+        took_ns = outcome.cost.wall_ns
+        worker.most_ahead = min(_QUICK_NS // (took_ns + 1), self._lanes - 1)
         worker.task = None
-        if flags & _FAILED and worker.ahead is not None:
-            self._take_back(worker)  # else the worker has it, and says that it did not begin it
+        if worker.ahead:
+            if flags & _FAILED:
+                self._wait_again(self._take_back(worker))  # of the others, it says that it did not begin them
+            elif not worker.most_ahead:
+                self._return(self._take_back(worker))
         self._finish(task, outcome)
-        following = worker.ahead
-        if following is None:
+        if not worker.ahead:
             self._is_free(worker)
         elif not flags & _FAILED:
-            worker.ahead = None
-            worker.lane = 1 - worker.lane
-            self._begin(worker, following)
+            worker.lane = (worker.lane + 1) % self._lanes
+            self._begin(worker, worker.ahead.popleft(), outcome.ended_ns)
             return True
         return False
 
-    def _is_free(self, worker: _Worker) -> None:
+    def _is_free(self, worker: Worker) -> None:
         if worker.retired:
             worker.retired = False
             self._retire(worker)
@@ -417,37 +382,46 @@ class WorkerPool:
             self._idle.append(worker)
         self._feed()
 
-    def _given_back(self, worker: _Worker) -> None:
-        """Let a job wait again that its worker did not begin, because the one before it failed."""
-        task, worker.ahead = worker.ahead, None
-        if task is not None:
-            self._wait_again(task)
+    def _given_back(self, worker: Worker) -> None:
+        """Let a job wait again that its worker did not begin, because one before it failed."""
+        if worker.ahead:
+            self._wait_again([worker.ahead.popleft()])
         self._is_free(worker)
 
-    def _take_back(self, worker: _Worker) -> bool:
-        """Let a job that was given ahead wait again; False: its worker has it already."""
-        task = worker.ahead
-        if task is None or not worker.line.take_back():
-            return False
-        worker.ahead = None
-        self._wait_again(task)
-        return True
+    def _take_back(self, worker: Worker) -> list[PoolJob]:
+        """Return the jobs given ahead that are still in the line: they were not begun, and are not now."""
+        packets = worker.line.take_back()
+        count = min(len(packets), len(worker.ahead))
+        worker.line.give_again(packets[: len(packets) - count])  # of the job that it is to begin now
+        back = [worker.ahead.pop() for _ in range(count)]
+        back.reverse()
+        return back
 
-    def _wait_again(self, task: _Task) -> None:
-        if task.timeout is not None:
-            task.timeout.cancel()
-        if task.ending is not None:
+    def _wait_again(self, tasks: Iterable[PoolJob]) -> None:
+        """Let jobs that were not begun wait for the next worker that is free, ahead of all others."""
+        going_on: list[PoolJob] = []
+        for task in tasks:
+            if task.timeout is not None:
+                task.timeout.cancel()
+            if task.ending is not None:
+                self._loop.call_soon(partial(self._finish_ended, task))
+            else:
+                going_on.append(task)
+        self._waiting.extendleft(reversed(going_on))
+
+    def _return(self, tasks: Iterable[PoolJob]) -> None:
+        """Give jobs back that were not begun: jobs take long by now, and others may be more urgent."""
+        for task in tasks:
+            task.ending = task.ending or JobStatus.CANCELLED
             self._loop.call_soon(partial(self._finish_ended, task))
-        else:
-            self._waiting.appendleft(task)
 
-    def _on_exit(self, worker: _Worker, status: int | None, _usage: struct_rusage | None) -> None:
+    def _on_exit(self, worker: Worker, status: int | None, _usage: struct_rusage | None) -> None:
         """Clean up after a worker's end, and say what became of its job."""
         worker.retired = True
         while (worker.task is None or worker.task.ending is None) and self._receive(worker):
             pass  # it may have answered with its last breath
         self._drain(worker)
-        left = worker.line.take_back_all()
+        left = len(worker.line.take_back())
         worker.dead = True
         self._hang_up(worker)
         for fd in worker.outputs.values():
@@ -457,11 +431,10 @@ class WorkerPool:
         self._workers.remove(worker)
         if worker in self._idle:
             self._idle.remove(worker)
-        ahead, task = worker.ahead, worker.task
-        if ahead is not None:  # it waited here, and did not begin
-            worker.ahead = None
-            self._wait_again(ahead)
-        not_taken = left > (ahead is not None)
+        task = worker.task
+        not_taken = left > len(worker.ahead)
+        self._wait_again(worker.ahead)  # they waited here, and did not begin
+        worker.ahead.clear()
         if (
             not_taken
             and task is not None
@@ -471,10 +444,10 @@ class WorkerPool:
         ):
             worker.task = None  # nor did this one
             task.unserved += 1
-            self._wait_again(task)
+            self._wait_again([task])
         task = worker.task
         if task is not None and task.ending is None:
-            outcome = JobOutcome(JobStatus.LOST, _describe_death(status), worker=f"worker:{worker.pid}")
+            outcome = JobOutcome(JobStatus.LOST, describe_death(status), worker=f"worker:{worker.pid}")
             if status is not None:
                 code = os.waitstatus_to_exitcode(status)
                 outcome.exit_code, outcome.signal = (code, None) if code >= 0 else (None, -code)
@@ -483,7 +456,7 @@ class WorkerPool:
             self._finish_ended(task)
         self._feed()
 
-    def _retire(self, worker: _Worker) -> None:
+    def _retire(self, worker: Worker) -> None:
         if not worker.retired:
             worker.retired = True
             if worker in self._idle:
@@ -491,7 +464,7 @@ class WorkerPool:
             if worker.free and not worker.kept:
                 self._hang_up(worker)
 
-    def _hang_up(self, worker: _Worker) -> None:
+    def _hang_up(self, worker: Worker) -> None:
         """Close the line; a worker that waits for work ends then."""
         if worker.line.near >= 0:
             self._loop.unwatch(worker.line.near)
@@ -499,14 +472,16 @@ class WorkerPool:
 
     # -- ending
 
-    def _end(self, task: _Task, why: JobStatus) -> None:
+    def _end(self, task: PoolJob, why: JobStatus) -> None:
         if task.ending is not None or task.job_id not in self._tasks:
             return
         worker = self._holder(task)
-        if worker is not None and worker.ahead is not None and not self._take_back(worker):
-            if worker.ahead is task:
+        if worker is not None and worker.ahead:
+            self._wait_again(self._take_back(worker))
+            if task in worker.ahead:
                 task.ending = why  # given back, it is not to begin elsewhere
-            while self._receive(worker):  # it has taken the next one, so it has answered the one before
+            # Where it has taken the next one, it has answered the one before.
+            while worker.ahead and self._receive(worker):
                 pass
             if task.job_id not in self._tasks:
                 return
@@ -517,26 +492,26 @@ class WorkerPool:
                 self._waiting.remove(task)
             self._loop.call_soon(partial(self._finish_ended, task))
             return
-        if worker.ahead is task:
-            return  # the one before it failed: it was not begun, and is on its way back
+        if task in worker.ahead:
+            return  # one before it failed: it was not begun, and is on its way back
         worker.retired = True
         root = Root(pid=worker.pid, started=task.started, mark=task.mark, alone=self._closed)
         self._ender.end(root, self._grace_s, partial(self._on_gone, task, worker))
         self._feed()
 
-    def _holder(self, task: _Task) -> _Worker | None:
+    def _holder(self, task: PoolJob) -> Worker | None:
         """Return the worker that a job was given to."""
         for worker in self._workers:
-            if worker.task is task or worker.ahead is task:
+            if worker.task is task or task in worker.ahead:
                 return worker
         return None
 
-    def _on_gone(self, task: _Task, worker: _Worker, left: list[int]) -> None:
+    def _on_gone(self, task: PoolJob, worker: Worker, left: list[int]) -> None:
         task.left = left
         if worker.dead or worker.pid in left:
             self._finish_ended(task)
 
-    def _finish_ended(self, task: _Task) -> None:
+    def _finish_ended(self, task: PoolJob) -> None:
         ending = task.ending or JobStatus.CANCELLED
         left = f"; processes that even SIGKILL did not end: {task.left}" if task.left else ""
         if ending is JobStatus.TIMED_OUT:
@@ -545,7 +520,7 @@ class WorkerPool:
             message = f"Python action cancelled{left}"
         self._finish(task, JobOutcome(ending, message))
 
-    def _finish(self, task: _Task, outcome: JobOutcome) -> None:
+    def _finish(self, task: PoolJob, outcome: JobOutcome) -> None:
         if self._tasks.pop(task.job_id, None) is None:
             return
         if task.timeout is not None:
@@ -556,46 +531,5 @@ class WorkerPool:
             outcome.cost = Cost(wall_ns=outcome.ended_ns - outcome.started_ns)
         outcome.log = task.log
         if not outcome.outs and not outcome.errs:
-            outcome.outs, outcome.errs = _texts(task, 1), _texts(task, 2)
+            outcome.outs, outcome.errs = task.texts(1), task.texts(2)
         task.done(task.job_id, outcome)
-
-
-def _texts(task: _Task, stream: int) -> list[str | None]:
-    capture = task.captures.get(stream)
-    return [capture.text() if capture is not None else ""]
-
-
-def _takes_ahead(worker: _Worker) -> bool:
-    """Whether a worker can be given a job that it begins when it has done with the one that it has."""
-    return (
-        worker.quick
-        and worker.task is not None
-        and worker.ahead is None
-        and worker.task.ending is None
-        and not worker.retired
-        and worker.line.takes_ahead
-    )
-
-
-def _outcome(
-    task: _Task, reply: RunnerReply, cost: Cost, started_ns: int, kept: tuple[EarlyOutput, ...]
-) -> JobOutcome:
-    outcome = outcome_of(
-        reply,
-        cost,
-        started_ns,
-        outs=_texts(task, 1) if reply.outs is None else reply.outs,
-        errs=_texts(task, 2) if reply.errs is None else reply.errs,
-        log=task.log,
-    )
-    outcome.kept = kept
-    return outcome
-
-
-def _describe_death(status: int | None) -> str:
-    if status is None:
-        return "the worker process of a Python action is gone; its exit status was taken by other code"
-    code = os.waitstatus_to_exitcode(status)
-    if code < 0:
-        return f"the worker process of a Python action was killed by {signal_name(-code)}"
-    return f"the worker process of a Python action ended with exit code {code} (os._exit, or a crash)"

@@ -12,6 +12,7 @@ from engine_rig import Rig, gate
 
 from buildkit.engine import workers
 from buildkit.engine.job import JobOutcome, JobStatus, PythonJob
+from buildkit.engine.wire import MOST_LANES
 from buildkit.engine.workers import WorkerPool
 
 
@@ -97,10 +98,109 @@ def test_a_job_given_ahead_begins_in_the_same_worker_when_the_other_one_has_ende
     with gate(tmp_path) as (path, let_go):
         first = rig.start(job("wait_at", path))
         second = rig.ahead(job("whoami"))
-        assert not rig.executor.room_ahead()
         let_go()
         assert rig.wait(second).extra == rig.wait(first).extra
     assert rig.events == [("done", first), ("began", second), ("done", second)]
+
+
+def fill(rig: AheadRig, *payload: object) -> list[int]:
+    """Start as many jobs ahead as there is room for."""
+    numbers = []
+    while rig.executor.room_ahead():
+        numbers.append(rig.ahead(job(*payload)))
+    return numbers
+
+
+def test_jobs_given_ahead_begin_in_their_order(rig, tmp_path) -> None:
+    with gate(tmp_path) as (path, let_go):
+        first = rig.start(job("wait_at", path))
+        others = fill(rig, "whoami")
+        assert len(others) == MOST_LANES - 1
+        let_go()
+        assert {rig.wait(number).extra for number in others} == {rig.wait(first).extra}
+    expected = [("done", first)]
+    for number in others:
+        expected += [("began", number), ("done", number)]
+    assert rig.events == expected
+
+
+def test_jobs_behind_one_that_fails_wait_until_they_are_given_again(rig, tmp_path) -> None:
+    with gate(tmp_path) as (path, let_go):
+        first = rig.start(job("fail_at", path))
+        others = fill(rig, "whoami")
+        let_go()
+        assert rig.wait(first).status is JobStatus.ERROR
+        assert {rig.wait(number).status for number in others} == {JobStatus.OK}
+    assert sorted(rig.events) == sorted(
+        [("done", first), *((what, number) for number in others for what in ("began", "done"))]
+    )
+
+
+def test_jobs_behind_one_that_ends_its_worker_run_elsewhere(rig, tmp_path) -> None:
+    with gate(tmp_path) as (path, let_go):
+        first = rig.start(job("die_at", path))
+        others = fill(rig, "whoami")
+        let_go()
+        assert rig.wait(first).status is JobStatus.LOST
+        assert {rig.wait(number).status for number in others} == {JobStatus.OK}
+    assert rig.outcomes[first].worker not in {rig.outcomes[number].worker for number in others}
+
+
+def test_of_jobs_that_wait_behind_others_one_can_be_cancelled(rig, tmp_path) -> None:
+    with gate(tmp_path) as (path, let_go):
+        first = rig.start(job("wait_at", path))
+        before = rig.ahead(job("whoami"))
+        cancelled = rig.ahead(job("mark", str(tmp_path / "made")))
+        after = rig.ahead(job("whoami"))
+        rig.executor.cancel(cancelled)
+        assert rig.wait(cancelled).status is JobStatus.CANCELLED
+        let_go()
+        assert {rig.wait(number).status for number in (first, before, after)} == {JobStatus.OK}
+    assert ("began", cancelled) not in rig.events
+    assert not (tmp_path / "made").exists()
+
+
+def test_the_time_limit_of_a_job_leaves_those_behind_it_alone(rig, tmp_path) -> None:
+    with gate(tmp_path) as (path, _let_go):
+        first = rig.start(job("wait_at", path, timeout_s=0.05))
+        others = fill(rig, "whoami")
+        assert rig.wait(first).status is JobStatus.TIMED_OUT
+        assert {rig.wait(number).status for number in others} == {JobStatus.OK}
+
+
+def test_a_worker_that_becomes_free_gets_its_share_of_what_waits_behind_others(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(workers, "_QUICK_NS", 60_000_000_000)
+    with AheadRig(2) as rig, gate(tmp_path) as (path, let_go):
+        rig.run(job("whoami"))
+        first = rig.start(job("wait_at", path))
+        others = fill(rig, "whoami")
+        rig.executor.spread(1)
+        assert rig.wait(others[0]).status is JobStatus.OK
+        assert first not in rig.outcomes
+        let_go()
+        outcomes = [rig.wait(number) for number in others]
+        assert {outcome.worker for outcome in outcomes[1:]} == {rig.wait(first).worker}
+        assert outcomes[0].worker != rig.outcomes[first].worker
+
+
+def test_jobs_that_wait_behind_one_that_took_long_are_given_back(tmp_path) -> None:
+    with AheadRig(1) as rig, gate(tmp_path) as (path, let_go):
+        rig.until(lambda: rig.run(job("whoami")) is not None and rig.executor._workers[0].most_ahead > 1)
+        first = rig.start(job("wait_at", path))
+        second, third = rig.ahead(job("wait_at", path)), rig.ahead(job("whoami"))
+        rig.loop.run_until(lambda: False, timeout_s=0.01)  # so that the first one has taken long
+        let_go()
+        assert rig.wait(first).status is JobStatus.OK
+        assert rig.wait(third).status is JobStatus.CANCELLED
+        assert ("began", third) not in rig.events
+        let_go()
+        assert rig.wait(second).status in (JobStatus.OK, JobStatus.CANCELLED)  # the worker may have had it
+
+
+def test_wide_pools_keep_few_pipes_for_each_worker() -> None:
+    with AheadRig(100) as rig:
+        rig.run(job("whoami"))
+        assert len(rig.executor._workers[0].outputs) == 4
 
 
 def test_workers_take_nothing_ahead_before_their_jobs_proved_short(tmp_path) -> None:
