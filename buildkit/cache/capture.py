@@ -25,7 +25,7 @@ from buildkit.core.fingerprint import PERMISSION_BITS, Fingerprint, fingerprint_
 SMALL_BYTES = 1024 * 1024
 
 # O_NOFOLLOW: a link is an output of its own. O_NONBLOCK: opening a pipe must not wait for a writer.
-_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+OPEN_OUTPUT = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class OutputEntry(NamedTuple):
@@ -124,7 +124,7 @@ class _Reader:
         hashed_at_ns = time.time_ns()
         full = os.path.join(self._root, path)
         try:
-            fd = os.open(full, _OPEN)
+            fd = os.open(full, OPEN_OUTPUT)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise OutputMissing(path, "was not made") from error
         except OSError as error:
@@ -155,7 +155,7 @@ class _Reader:
                 self._add_link(entry_path, full, hashed_at_ns, follow=False)
             else:
                 try:
-                    fd = os.open(full, _OPEN)
+                    fd = os.open(full, OPEN_OUTPUT)
                 except FileNotFoundError as error:
                     raise OutputChanged(entry_path, "disappeared while it was being read") from error
                 except OSError as error:

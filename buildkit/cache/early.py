@@ -14,10 +14,10 @@ import stat
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from buildkit.cache.capture import SMALL_BYTES, OutputEntry, capture
-from buildkit.cache.cas import LocalBlobStore
+from buildkit.cache.capture import OPEN_OUTPUT, SMALL_BYTES, OutputEntry
+from buildkit.cache.cas import LocalBlobStore, read_exactly
 from buildkit.cache.result import OutputFile, OutputKind
-from buildkit.core.digest import Digest
+from buildkit.core.digest import XXH3, Digest, digest_bytes
 from buildkit.core.fingerprint import PERMISSION_BITS
 
 _MOST = 64  # files of one task
@@ -55,24 +55,30 @@ class EarlyStore:
         return tuple(found)
 
     def _keep(self, path: str, room: int) -> EarlyOutput | None:
-        failures: list[OSError] = []
         store = self._store
-        if store is not None:
-            store.added_bytes = 0
+        added_bytes = 0
         try:
-            status = os.lstat(os.path.join(self._root, path))
-            if not stat.S_ISREG(status.st_mode) or status.st_size > room:
+            fd = os.open(os.path.join(self._root, path), OPEN_OUTPUT)
+            try:
+                status = os.fstat(fd)
+                size = status.st_size
+                if not stat.S_ISREG(status.st_mode) or size > room:
+                    return None
+                data = read_exactly(fd, size)
+                signature = _signature(os.fstat(fd))
+            finally:
+                os.close(fd)
+            if len(data) != size or signature != _signature(status):
                 return None
-            found = capture(
-                [path], root=self._root, store=store, on_store_error=failures.append, marks=self._marks
-            )
+            digest = digest_bytes(data, XXH3 if store is None else store.function)
+            if store is not None:
+                store.added_bytes = 0
+                store.add(data, digest)
+                added_bytes = store.added_bytes
         except Exception:
             return None  # the run looks itself, and says what is wrong
-        entry = found.entries[0]
-        if entry.output.digest is None or (store is not None and (failures or not found.stored)):
-            return None
-        added_bytes = store.added_bytes if store is not None else 0
-        return EarlyOutput(path, entry.output.digest, _signature(entry.status), found.marked, added_bytes)
+        marked = any([data.find(mark) >= 0 for mark in self._marks])
+        return EarlyOutput(path, digest, signature, marked, added_bytes)
 
 
 def accepted(kept: EarlyOutput, root: str) -> OutputEntry | None:

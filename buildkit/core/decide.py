@@ -52,6 +52,7 @@ class Verdict(NamedTuple):
 
 
 _UP_TO_DATE = Verdict(Course.SKIP, (Reason(ReasonKind.UP_TO_DATE),))
+_NEVER_RUN = Verdict(Course.REUSE, (Reason(ReasonKind.NEVER_RUN),))
 
 
 def decide(facts: Facts) -> Verdict:
@@ -75,7 +76,7 @@ def decide(facts: Facts) -> Verdict:
     if facts.vouched and not recorded and not facts.outputs_missing:
         return _UP_TO_DATE
     if facts.status is RecordStatus.NONE:
-        return Verdict(Course.REUSE, (Reason(ReasonKind.NEVER_RUN),))
+        return _NEVER_RUN
     if facts.status is RecordStatus.FAILED:
         return Verdict(Course.REUSE, (Reason(ReasonKind.FAILED_BEFORE),))
     reasons: list[Reason] = []

@@ -61,7 +61,7 @@ def is_racy(mtime_ns: int, ctime_ns: int, hashed_at_ns: int) -> bool:
     them. A clock that was set back makes files look as if they came from the future; those are racy
     until the clock has caught up, which costs time but never correctness.
     """
-    newest = max(mtime_ns, ctime_ns)
+    newest = mtime_ns if mtime_ns > ctime_ns else ctime_ns
     tick = _COARSE_TICK_NS if mtime_ns % _SECOND_NS == 0 and ctime_ns % _SECOND_NS == 0 else _TICK_NS
     return newest > hashed_at_ns - tick
 
@@ -153,15 +153,16 @@ class FingerprintTable:
             return self._checked[path]
         except KeyError:
             pass
-        try:
-            st = self._stat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            self._checked[path] = None
-            return None
         known = self._known.get(path)
-        if known is not None and known.matches(st) and not known.racy:
-            self._checked[path] = known
-            return known
+        if known is not None and not known.racy:  # else it is read anyway, and its signature is taken then
+            try:
+                st = self._stat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                self._checked[path] = None
+                return None
+            if known.matches(st):
+                self._checked[path] = known
+                return known
         try:
             fresh = self._read(path)
         except (FileNotFoundError, NotADirectoryError):

@@ -44,11 +44,9 @@ def action_key(components: Iterable[Component], inputs: Iterable[tuple[str, str,
     Every field is written with its length, so that no two different lists give the same text.
     """
     pieces = [KEY_SCHEMA]
-    for label, value in components:
-        pieces.append(f"{len(label)}:{label}{len(value)}:{value}")
+    pieces += [f"{len(label)}:{label}{len(value)}:{value}" for label, value in components]
     pieces.append("inputs")
-    for path, digest, mode in inputs:
-        pieces.append(f"{len(path)}:{path}{mode:o}:{digest}")
+    pieces += [f"{len(path)}:{path}{mode:o}:{digest}" for path, digest, mode in inputs]
     text = "\n".join(pieces).encode("utf-8", "surrogateescape")
     return ActionKey(f"xxh3:{xxh3_128(text).hexdigest()}")
 

@@ -146,9 +146,12 @@ class Judge:
         answers: Sequence[CheckAnswer] = ()
         if self._code_at_risk and task.kind is TaskKind.HOSTED:
             task = self._host.replan(task)
-        if _has_opaque(task):
-            task, answers = self._host.ask(task)
-        failed, opinions = self._ask_checks(task, answers)
+        failed: tuple[str, ...] = ()
+        opinions = False
+        if task.checks:
+            if _has_opaque(task):
+                task, answers = self._host.ask(task)
+            failed, opinions = self._ask_checks(task, answers)
         vouched = opinions and not failed and not task.inputs and _needs_no_record(task)
         trace = self._traces.get(task.name)
         status = RecordStatus.NONE if trace is None or trace.action_key is None else RecordStatus.OK

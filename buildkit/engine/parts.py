@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from buildkit.core.execution import Decision, Execution
-from buildkit.engine.job import Executor, Pipeline
+from buildkit.engine.job import Executor, JobOutcome, Pipeline
 from buildkit.engine.judge import Judgement
 from buildkit.engine.scheduler import Node
 from buildkit.engine.slots import NOWHERE, Stay
+
+_KEY_DIGITS = 15  # of an action key that the history keeps: they fit SQLite's signed integers
 
 
 class RunOptions(NamedTuple):
@@ -92,3 +94,27 @@ class Running:
         self.before = before
         self.stay = stay
         self.beside = beside
+
+    def execution(
+        self, outcome: JobOutcome, decision: Decision, run_started_ns: int, sla_s: float | None
+    ) -> Execution:
+        """Return what the history keeps of it; `sla_s` is the target of tasks that have none of their own."""
+        task, stay, key = self.node.task, self.stay, self.judgement.key
+        return Execution(
+            task.name,
+            decision,
+            self.judgement.verdict.reasons,
+            stay.started_ns - run_started_ns,
+            stay.started_ns - self.node.ready_ns,
+            outcome.cost,
+            outcome.exit_code,
+            outcome.signal,
+            worker=outcome.worker or None,
+            slot=stay.slot,
+            beside=self.beside,
+            load=stay.load,
+            cacheable=task.uncacheable is None,
+            uncacheable_reason=task.uncacheable,
+            key=None if key is None else key.rpartition(":")[2][:_KEY_DIGITS],
+            sla_s=(sla_s if task.settings.sla is None else task.settings.sla) or None,
+        )

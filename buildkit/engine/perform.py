@@ -82,19 +82,23 @@ class Meter:
         cost = Cost(wall_ns=time.monotonic_ns() - self.started_ns)
         if self._who is None:
             return cost
-        pairs = list(zip(self._usages(), self._before, strict=True))
-        cost.user_ns = int(sum(now.ru_utime - then.ru_utime for now, then in pairs) * 1e9)
-        cost.system_ns = int(sum(now.ru_stime - then.ru_stime for now, then in pairs) * 1e9)
-        cost.read_bytes = sum(now.ru_inblock - then.ru_inblock for now, then in pairs) * _BLOCK_BYTES
-        cost.write_bytes = sum(now.ru_oublock - then.ru_oublock for now, then in pairs) * _BLOCK_BYTES
-        if self._children:
+        user_s = system_s = 0.0
+        read = written = 0
+        peak: int | None = None
+        peak_counts = self._peak_was_reset
+        for now, then in zip(self._usages(), self._before, strict=True):
+            user_s += now.ru_utime - then.ru_utime
+            system_s += now.ru_stime - then.ru_stime
+            read += now.ru_inblock - then.ru_inblock
+            written += now.ru_oublock - then.ru_oublock
             # A peak that did not grow is that of an earlier job, unless it was set back at the start.
-            peaks = [
-                rss_of(now.ru_maxrss)
-                for number, (now, then) in enumerate(pairs)
-                if now.ru_maxrss > then.ru_maxrss or (number == 0 and self._peak_was_reset)
-            ]
-            cost.rss_bytes = max(peaks, default=None)
+            if now.ru_maxrss > then.ru_maxrss or peak_counts:
+                peak = max(peak or 0, now.ru_maxrss)
+            peak_counts = False  # nobody can set back that of our children
+        cost.user_ns, cost.system_ns = int(user_s * 1e9), int(system_s * 1e9)
+        cost.read_bytes, cost.write_bytes = read * _BLOCK_BYTES, written * _BLOCK_BYTES
+        if self._children and peak is not None:
+            cost.rss_bytes = rss_of(peak)
         return cost
 
     def _usages(self) -> list[resource.struct_rusage]:

@@ -7,7 +7,6 @@ may happen, the judge what should, executors do it, the recorder keeps it.
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import time
 from collections import deque
@@ -33,6 +32,7 @@ from buildkit.engine.job import (
 )
 from buildkit.engine.judge import Judge, JudgeError, Judgement
 from buildkit.engine.loop import EventLoop
+from buildkit.engine.outputs import is_directory
 from buildkit.engine.parts import Executors, Running, RunOptions, RunTotals
 from buildkit.engine.recorder import Recorder, UnsavableValuesError
 from buildkit.engine.scheduler import Node, NodeState, Scheduler, cycle_error
@@ -43,7 +43,6 @@ from buildkit.engine.values import ValueMissingError, ValueTable
 _JUDGE_BATCH = 64  # nodes judged before the loop looks at what else has happened
 _JUDGE_BATCH_BUSY = 8  # the same while every slot is taken, and may be free in a millisecond
 _SETTLE_BATCH = 8  # results kept before that, where the executors have been given work ahead
-_KEY_DIGITS = 15  # of an action key that the history keeps: they fit SQLite's signed integers
 _FLUSH_S = 0.25  # a kill loses at most this much of the record
 
 
@@ -325,7 +324,7 @@ class Run:
             pipeline is not None
             and pipeline.room_ahead()
             and not task.teardown
-            and not any([path.endswith("/") or os.path.isdir(path) for path in task.outputs])
+            and not any([is_directory(path) for path in task.outputs])
             and (task.kind is TaskKind.COMMANDS or not self._host.runs_inline(task))
         )
 
@@ -431,9 +430,11 @@ class Run:
 
     def _succeeded(self, running: Running, outcome: JobOutcome) -> None:
         node, task = running.node, running.node.task
-        results = {check.value: self._values.result_of(self._plan, check.value) for check in task.checks}
         try:
-            values = self._host.succeeded(task, outcome, results)
+            values: Mapping[str, object] = outcome.values
+            if task.checks:
+                results = {one.value: self._values.result_of(self._plan, one.value) for one in task.checks}
+                values = self._host.succeeded(task, outcome, results)
             kept = self._recorder.succeeded(
                 task,
                 running.judgement,
@@ -449,7 +450,7 @@ class Run:
             outcome.message = str(error)
             self._failed(running, outcome)
             return
-        execution = self._measured(running, outcome, Decision.EXECUTED, *running.judgement.verdict.reasons)
+        execution = self._measured(running, outcome, Decision.EXECUTED)
         execution.bytes_stored = kept.stored_bytes
         execution.cacheable = kept.uncacheable is None
         execution.uncacheable_reason = kept.uncacheable
@@ -462,7 +463,7 @@ class Run:
         self._recorder.failed(task)
         cancelled = outcome.status is JobStatus.CANCELLED
         decision = Decision.CANCELLED if cancelled else Decision.FAILED
-        execution = self._measured(running, outcome, decision, *running.judgement.verdict.reasons)
+        execution = self._measured(running, outcome, decision)
         if cancelled:
             self._finish(node, execution)
             self._emit(events.Cancelled(task, outcome, execution))
@@ -501,24 +502,8 @@ class Run:
         return Execution(node.task.name, decision, reasons, uncacheable_reason=node.task.uncacheable,
                          cacheable=node.task.uncacheable is None)  # fmt: skip
 
-    def _measured(
-        self, running: Running, outcome: JobOutcome, decision: Decision, *reasons: Reason
-    ) -> Execution:
-        execution = self._execution(running.node, decision, *reasons)
-        stay = running.stay
-        execution.started_ns = stay.started_ns - self._started_ns
-        execution.queue_ns = stay.started_ns - running.node.ready_ns
-        execution.cost = outcome.cost
-        execution.exit_code = outcome.exit_code
-        execution.signal = outcome.signal
-        execution.worker = outcome.worker or None
-        execution.slot = stay.slot
-        execution.beside = running.beside
-        execution.load = stay.load
-        key = running.judgement.key
-        execution.key = None if key is None else key.rpartition(":")[2][:_KEY_DIGITS]
-        target_s = running.node.task.settings.sla
-        execution.sla_s = (self._options.sla_s if target_s is None else target_s) or None
+    def _measured(self, running: Running, outcome: JobOutcome, decision: Decision) -> Execution:
+        execution = running.execution(outcome, decision, self._started_ns, self._options.sla_s)
         if execution.sla_s is not None and decision is not Decision.CANCELLED:
             self.totals.targeted.append(execution)
         return execution

@@ -259,11 +259,11 @@ class Scheduler:
         self, has_room: Callable[[str | None], bool], suits: Callable[[Node], bool] | None = None
     ) -> Node | None:
         """Return the first queued node of those whose pool has room, or None, also where it does not suit."""
-        open_queues = [queue for pool, queue in self._queues.items() if queue and has_room(pool)]
-        if not open_queues:
-            return None
-        first = open_queues[0] if len(open_queues) == 1 else min(open_queues, key=lambda queue: queue[0][0])
-        if suits is not None and not suits(first[0][1]):
+        first: list[tuple[tuple[float, ...], Node]] | None = None
+        for pool, queue in self._queues.items():
+            if queue and has_room(pool) and (first is None or queue[0][0] < first[0][0]):
+                first = queue
+        if first is None or (suits is not None and not suits(first[0][1])):
             return None
         _key, node = heapq.heappop(first)
         node.state = NodeState.RUNNING

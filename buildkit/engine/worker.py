@@ -135,7 +135,10 @@ class _Streams:
 
     def end(self) -> None:
         """Send on what is still buffered, in the parent's own streams too."""
-        for stream in (self.out, self.err, sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        streams = [self.out, self.err, sys.__stdout__, sys.__stderr__]
+        if sys.stdout is not self.out or sys.stderr is not self.err:
+            streams += [sys.stdout, sys.stderr]
+        for stream in streams:
             with suppress(ValueError, OSError, AttributeError):  # closed or replaced by the job
                 cast(TextIO, stream).flush()
 

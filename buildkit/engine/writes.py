@@ -26,6 +26,7 @@ MOST_ENTRIES = 5000
 _FREE_S = 0.01  # of looking in a run, whatever it takes
 _SHARE = 0.02
 _PASSED_OVER = frozenset({"__pycache__", "node_modules"})
+_HOLD_BYTES = frozenset({stat.S_IFREG, stat.S_IFLNK})
 
 _Signature = tuple[int, int, int]  # mtime_ns, size, inode
 
@@ -188,9 +189,10 @@ class WriteWatch:
                     if len(found) >= self._most:
                         self._off = True
                         return {}
-                    if entry.name.startswith(".") or entry.name in _PASSED_OVER:
+                    name = entry.name
+                    if name[0] == "." or name in _PASSED_OVER:
                         continue
-                    self._note(entry, f"{folder}/{entry.name}" if folder else entry.name, found, pending)
+                    self._note(entry, f"{folder}/{name}" if folder else name, found, pending)
         return found
 
     def _note(
@@ -206,7 +208,7 @@ class WriteWatch:
             return  # gone since it was listed
         if (status.st_dev, status.st_ino) in self._own:
             return
-        if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+        if stat.S_IFMT(status.st_mode) not in _HOLD_BYTES:
             return  # a pipe or a socket holds nothing
         found[path] = (status.st_mtime_ns, status.st_size, status.st_ino)
 

@@ -39,7 +39,9 @@ class Dirtiness:
     def handle(self, event: Event) -> None:
         """Pass the event on; with the first task that starts, start git."""
         self._sink.handle(event)
-        if not self._asked and isinstance(event, Started) and event.slot is not None:
+        if self._asked:
+            return
+        if isinstance(event, Started) and event.slot is not None:
             self._asked = True
             self._ask()
 

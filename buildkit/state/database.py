@@ -129,6 +129,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 def storable(text: str) -> str:
     """Return `text` as SQLite can keep it: a byte of a file name that is not UTF-8 becomes an escape."""
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -114,7 +114,9 @@ class History:
         batch = list(executions)
         with self._writing():
             tasks = self._tasks.number(execution.task for execution in batch)
-            reasons = [rows.reasons_text(execution.reasons) for execution in batch]
+            # Hundreds of tasks at once have the same reasons.
+            written = {reasons: rows.reasons_text(reasons) for reasons in {one.reasons for one in batch}}
+            reasons = [written[execution.reasons] for execution in batch]
             texts = self._texts.number(
                 text
                 for execution, reason in zip(batch, reasons, strict=True)
