@@ -33,6 +33,9 @@ from buildkit.cache.transfer import copy_file, write_all
 from buildkit.cache.unnamed import give_name
 from buildkit.core.digest import XXH3, Digest, digest_bytes, digest_fd, digest_function, digest_size
 
+# Between the moment when a running build starts to rely on a blob and the one when its result is in the
+# index lies a tenth of a second; ten minutes leave room for machines that are out of breath.
+GRACE_S = 600
 _MODE = 0o400  # read-only from birth: a blob is never meant to be written to again
 
 

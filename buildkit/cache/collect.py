@@ -12,21 +12,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
-from buildkit.cache.cas import LocalBlobStore, StoredBlob
-from buildkit.cache.index import Index, IndexRow
+from buildkit.cache.cas import GRACE_S, LocalBlobStore, StoredBlob
+from buildkit.cache.index import BYTES, COLLECTED_AT, HITS, MISSES, Index, IndexRow
 from buildkit.cache.lock import FileLock
 from buildkit.cache.result import blob_digests
 from buildkit.cache.scratch import Scratch
 from buildkit.core.digest import Digest, digest_file, digest_function, digest_size
-
-# Between the moment when a running build starts to rely on a blob and the one when its result is in the
-# index lies a tenth of a second; ten minutes leave room for machines that are out of breath.
-GRACE_S = 600
-
-BYTES = "bytes"  # counter: bytes of all blobs, about; exact after a collection
-COLLECTED_AT = "collected_at"  # counter: when the last collection ended, seconds since the epoch
-HITS = "hits"
-MISSES = "misses"
 
 
 class CollectReport(NamedTuple):

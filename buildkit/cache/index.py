@@ -23,6 +23,12 @@ from buildkit.state.database import telling_damage
 
 SCHEMA = 1
 
+# Names of counters.
+BYTES = "bytes"  # of all blobs, about; exact after a collection
+COLLECTED_AT = "collected_at"  # when the last collection ended, seconds since the epoch
+HITS = "hits"
+MISSES = "misses"
+
 _BUSY_S = 10.0  # transactions last milliseconds; ten seconds mean that a process was stopped inside one
 _MOST_KEYS = 500  # in one question
 _USED_GRAIN_S = 60  # a use within the same minute is not written down again

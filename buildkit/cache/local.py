@@ -12,16 +12,17 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from buildkit.cache import collect as collecting
 from buildkit.cache.birthplace import Birthplaces
 from buildkit.cache.capture import Capture, OutputEntry, capture
-from buildkit.cache.cas import LocalBlobStore
-from buildkit.cache.collect import CacheStats, CollectReport, VerifyReport
-from buildkit.cache.early import EarlyOutput, EarlyStore, accepted
+from buildkit.cache.cas import GRACE_S, LocalBlobStore
 from buildkit.cache.errors import RestoreMiss
 from buildkit.cache.index import (
+    BYTES,
+    COLLECTED_AT,
+    HITS,
+    MISSES,
     DamagedIndex,
     Index,
     NewerIndex,
@@ -31,12 +32,16 @@ from buildkit.cache.index import (
     set_aside,
 )
 from buildkit.cache.lock import FileLock
-from buildkit.cache.restore import Restored, restore
 from buildkit.cache.result import ActionResult, blob_digests
 from buildkit.cache.scratch import Scratch, make_private_directories
 from buildkit.cache.trouble import Trouble
 from buildkit.core.digest import XXH3, Digest, digest_bytes
 from buildkit.state.database import UndecodableError
+
+if TYPE_CHECKING:
+    from buildkit.cache.collect import CacheStats, CollectReport, VerifyReport
+    from buildkit.cache.early import EarlyOutput, EarlyStore
+    from buildkit.cache.restore import Restored
 
 _T = TypeVar("_T")
 
@@ -114,6 +119,8 @@ class LocalCache:
 
     def early(self, *, root: str, marks: tuple[bytes, ...] = ()) -> EarlyStore:
         """Return what stores outputs from within a worker, where `takes_early` allows it."""
+        from buildkit.cache.early import EarlyStore  # only where Python actions run
+
         return EarlyStore(self._store, root, marks)
 
     def takes_early(self) -> bool:
@@ -122,6 +129,8 @@ class LocalCache:
 
     def accept_early(self, kept: EarlyOutput, *, root: str) -> OutputEntry | None:
         """Return what a worker has stored; None where the file is another one by now."""
+        from buildkit.cache.early import accepted  # has been imported then
+
         self._store.added_bytes += kept.added_bytes
         return accepted(kept, root)
 
@@ -132,9 +141,9 @@ class LocalCache:
 
         def put(index: Index) -> None:
             index.put(key, result, self._clock())
-            index.count(collecting.BYTES, self._store.added_bytes)
+            index.count(BYTES, self._store.added_bytes)
             self._store.added_bytes = 0
-            index.count(collecting.MISSES, self._early_misses)
+            index.count(MISSES, self._early_misses)
             self._early_misses = 0
             if index.pending >= FLUSH_AT:
                 index.flush()
@@ -177,9 +186,9 @@ class LocalCache:
             for key in keys:
                 result = index.get(key, self._clock())
                 if result is not None:
-                    index.count(collecting.HITS)
+                    index.count(HITS)
                     return key, result
-            index.count(collecting.MISSES)
+            index.count(MISSES)
             return None
 
         found = self._ask(get)
@@ -247,6 +256,8 @@ class LocalCache:
         Raises RestoreError: RestoreMiss, RestoreRefused (nothing was touched), RestoreFailed. The task has
         to run then. A result that can never be restored again is forgotten.
         """
+        from buildkit.cache.restore import restore  # many runs restore nothing
+
         self._may_write()  # or what a killed restore left would stay where only restores follow it
         try:
             return restore(
@@ -273,16 +284,17 @@ class LocalCache:
         max_bytes: int | None,
         max_age_s: float | None,
         wait: bool = True,
-        grace_s: float = collecting.GRACE_S,
+        grace_s: float = GRACE_S,
     ) -> CollectReport:
         """Evict results until both limits are kept, and delete the blobs that nothing needs any more.
 
         A blob that nothing needs stays for `grace_s` seconds after it was last written or found present.
         """
+        from buildkit.cache import collect  # as below: a run needs it once an hour
 
         def run(index: Index) -> CollectReport:
             index.flush()
-            return collecting.collect(
+            return collect.collect(
                 self._store,
                 index,
                 self._scratch,
@@ -294,7 +306,7 @@ class LocalCache:
                 wait=wait,
             )
 
-        return self._ask(run, create=self._holds_blobs()) or CollectReport()
+        return self._ask(run, create=self._holds_blobs()) or collect.CollectReport()
 
     def collect_if_due(self, *, max_bytes: int | None, max_age_s: float | None) -> CollectReport | None:
         """Collect at the end of a run if a limit is exceeded and the last time was an hour ago or more.
@@ -307,9 +319,9 @@ class LocalCache:
             now_s = self._clock()
             counters = index.counters()
             # A time in the future comes from a clock that was set back: it must not switch collecting off.
-            if 0 <= now_s - counters.get(collecting.COLLECTED_AT, 0) < _COLLECT_EVERY_S:
+            if 0 <= now_s - counters.get(COLLECTED_AT, 0) < _COLLECT_EVERY_S:
                 return False
-            if max_bytes is not None and counters.get(collecting.BYTES, 0) > max_bytes:
+            if max_bytes is not None and counters.get(BYTES, 0) > max_bytes:
                 return True
             oldest = index.oldest_use()
             return max_age_s is not None and oldest is not None and now_s - oldest > max_age_s
@@ -321,32 +333,35 @@ class LocalCache:
 
     def verify(self) -> VerifyReport:
         """Check every blob and every result, and delete what is damaged."""
+        from buildkit.cache import collect
 
         def run(index: Index) -> VerifyReport:
             index.flush()
-            return collecting.verify(self._store, index, self._lock())
+            return collect.verify(self._store, index, self._lock())
 
-        return self._ask(run, create=self._holds_blobs()) or VerifyReport()
+        return self._ask(run, create=self._holds_blobs()) or collect.VerifyReport()
 
     def stats(self) -> CacheStats:
         """Count what is in the cache."""
+        from buildkit.cache import collect
 
         def run(index: Index) -> CacheStats:
             index.flush()
-            return collecting.stats(self._store, index, self.directory)
+            return collect.stats(self._store, index, self.directory)
 
         found = self._ask(run)
         if found is None and self.unanswered is None:
-            return collecting.stats(self._store, None, self.directory)
-        return found or CacheStats(self.directory)
+            return collect.stats(self._store, None, self.directory)
+        return found or collect.CacheStats(self.directory)
 
     def clear(self) -> CollectReport:
         """Delete every result and every blob."""
+        from buildkit.cache import collect
 
         def run(index: Index) -> CollectReport:
-            return collecting.clear(self._store, index, self._scratch, self._lock(), self._clock())
+            return collect.clear(self._store, index, self._scratch, self._lock(), self._clock())
 
-        return self._ask(run, create=self._holds_blobs()) or CollectReport()
+        return self._ask(run, create=self._holds_blobs()) or collect.CollectReport()
 
     # --- inside
 

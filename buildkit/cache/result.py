@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from buildkit.core.digest import Digest
 from buildkit.core.fingerprint import PERMISSION_BITS
 
-_DIGEST = re.compile(r"[a-z0-9]{1,16}:[0-9a-f]{16,128}:(?:0|[1-9][0-9]{0,18})")
+_DIGEST = r"[a-z0-9]{1,16}:[0-9a-f]{16,128}:(?:0|[1-9][0-9]{0,18})"  # compiled once it is needed
 
 
 class OutputKind(StrEnum):
@@ -146,7 +146,7 @@ def lies_below(path: str, roots: Iterable[str]) -> bool:
 
 def _digest(value: Any) -> Digest:
     # A digest becomes a path in the store: anything but hexadecimal must not get that far.
-    if not _DIGEST.fullmatch(value):
+    if not re.fullmatch(_DIGEST, value):
         raise ValueError("not a digest")
     return Digest(value)
 

@@ -21,14 +21,15 @@ from buildkit.core.digest import digest_text
 FOREIGN_DEAD_AFTER_S = 3600
 OWN_DEAD_AFTER_S = 24 * 3600
 _JOURNAL_SUFFIX = ".restoring"
-_NAME = re.compile(r"([0-9a-f]{16})-(\d+)-[0-9a-f]+(-\d+|\.restoring)")
-_BESIDE = re.compile(r"\..*\.bk-(\d+)-\d+\.tmp", re.DOTALL)
+# Compiled where they are needed: when something was left over.
+_NAME = r"([0-9a-f]{16})-(\d+)-[0-9a-f]+(-\d+|\.restoring)"
+_BESIDE = r"(?s:\..*\.bk-(\d+)-\d+\.tmp)"
 _BASE_CHARACTERS = 40  # at most 160 bytes: name and suffix stay below the 255 bytes of a file name
 
 
 def is_restore_temporary(name: str) -> bool:
     """Tell whether a file of this name is a half-restored output, and not a thing that a task made."""
-    return name.endswith(".tmp") and _BESIDE.fullmatch(name) is not None
+    return name.endswith(".tmp") and re.fullmatch(_BESIDE, name) is not None
 
 
 def make_private_directories(path: str) -> None:
@@ -87,7 +88,7 @@ class Scratch:
         except OSError:
             return 0  # nothing was ever written, or it cannot be read: nothing to sweep
         for entry in entries:
-            match = _NAME.fullmatch(entry.name)
+            match = re.fullmatch(_NAME, entry.name)
             if not match:
                 continue
             with suppress(OSError):  # another process sweeps at the same time
@@ -151,7 +152,7 @@ class Scratch:
         for directory in directories:
             with suppress(OSError):  # the project may be gone
                 for entry in list(os.scandir(directory)):
-                    match = _BESIDE.fullmatch(entry.name)
+                    match = re.fullmatch(_BESIDE, entry.name)
                     if not match or int(match[1]) != pid or entry.is_dir(follow_symlinks=False):
                         continue
                     mtime_s = entry.stat(follow_symlinks=False).st_mtime

@@ -213,7 +213,7 @@ class _PlannedRun:
                 self._plan,
                 options=options,
                 machine=machine,
-                hosting=lambda loop, _after_fork: CommandsOnly(loop),
+                hosting=lambda _loop, _after_fork: CommandsOnly(),
                 lock=self._lock,
                 sink=console,
                 observers=observing.observers,

@@ -12,17 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from buildkit.core.shellparse import parse, script_of
+from buildkit.core.interpreters import script_of
 
 _PLAIN = r"[A-Za-z0-9_./,:@+\-]"
 # A first word with `=` may be an assignment, and one with `%` or `^` a job or old pipe symbol.
 _PLAIN_TEXT = re.compile(rf"[ \t]*{_PLAIN}++(?:[ \t]++[A-Za-z0-9_./,:@+\-=%^!]++)*+[ \t]*")
-# Inside quotes any ASCII character but NUL stands for itself; in double quotes not $, ` and backslash.
-_QUOTED_WORD = re.compile(
-    r"""(?:[A-Za-z0-9_./,:@+\-=%^!]|'[\x01-\x26\x28-\x7e]*'|"[^"$`\\\x00\x7f-\U0010ffff]*")++"""
-)
-_BLANKS = re.compile(r"[ \t]*")
-_QUOTES = re.compile(r"""'([^']*)'|"([^"]*)\"""")
 
 _RESERVED = frozenset(
     {
@@ -93,9 +87,15 @@ def analyze(text: str) -> CommandAnalysis:
 
 @lru_cache(maxsize=4096)
 def _analyze_shell_text(text: str) -> CommandAnalysis:
-    argv = _quoted_words(text)
+    # Many projects have no command that needs them.
+    from buildkit.core.quoting import quoted_words
+    from buildkit.core.shellparse import parse
+
+    argv = quoted_words(text)
+    if argv and (not re.fullmatch(rf"{_PLAIN}+", argv[0]) or argv[0] in _SHELL_ONLY):
+        argv = None
     parsed = parse(text)
-    return CommandAnalysis(argv, parsed.programs, parsed.variables, parsed.opaque, parsed.scripts)
+    return CommandAnalysis(argv or None, parsed.programs, parsed.variables, parsed.opaque, parsed.scripts)
 
 
 def scripts_of(words: Sequence[str]) -> tuple[str, ...]:
@@ -122,25 +122,3 @@ def fill_placeholders(text: str, expansion: str, values: Mapping[str, object]) -
     if expansion in ("new", "both"):
         text = text.format(**values)
     return text % values if expansion in ("old", "both") else text
-
-
-def _quoted_words(text: str) -> tuple[str, ...] | None:
-    """Split words as a shell does where quotes are all the syntax that they use; else None."""
-    words: list[str] = []
-    position = _end_of_blanks(text, 0)
-    while position < len(text):
-        match = _QUOTED_WORD.match(text, position)
-        if match is None:
-            return None
-        words.append(_QUOTES.sub(lambda quoted: quoted[1] or quoted[2] or "", match[0]))
-        position = _end_of_blanks(text, match.end())
-        if position == match.end() and position < len(text):
-            return None  # a character that the shell might treat as syntax
-    if not words or not re.fullmatch(rf"{_PLAIN}+", words[0]) or words[0] in _SHELL_ONLY:
-        return None
-    return tuple(words)
-
-
-def _end_of_blanks(text: str, position: int) -> int:
-    match = _BLANKS.match(text, position)
-    return match.end() if match is not None else position

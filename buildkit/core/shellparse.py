@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from typing import NamedTuple
 
+from buildkit.core.interpreters import is_interpreter, script_of
 from buildkit.core.shellwords import Expansion, Lexer, Operator, UnclearError, Word
 
 _CLOSERS = {"if": "fi", "while": "done", "until": "done", "for": "done", "case": "esac", "{": "}", "(": ")"}
@@ -67,11 +67,6 @@ _LAUNCHERS: dict[str, tuple[frozenset[str], frozenset[str], int]] = {
         0,
     ),
 }
-_INTERPRETER = re.compile(r"(?:python|pypy)[0-9.]*|perl|ruby|nodejs?|Rscript|php|lua")
-# Options after which an interpreter runs no script: a text or a module, also at the end of joined flags.
-_NO_SCRIPT_PYTHON = re.compile(r"-[A-Za-z]*[cm]")
-_NO_SCRIPT = re.compile(r"-[A-Za-z0-9]*[eE]|-[prm]|--(?:eval|print|require)(?:=.*)?")
-_INTERPRETER_VALUED = frozenset({"-W", "-X", "-I"})
 # In a program that is given as text: `os.environ["X"]`, `os.getenv('X')`, `ENV["X"]`, `$ENV{X}`.
 _READS_VARIABLE = re.compile(r"(?:environ|getenv|ENV)(?:\.get)?\s*[\[({]\s*['\"]?([A-Za-z_][A-Za-z0-9_]*)")
 _ATTACHED = re.compile(r"-[a-zA-Z][A-Za-z0-9./{}%_\\]+|--[a-z-]+=.*")
@@ -126,20 +121,6 @@ def parse(text: str) -> ParsedText:
     return ParsedText(
         tuple(found.programs), tuple(sorted(found.variables)), found.opaque, tuple(found.scripts)
     )
-
-
-def script_of(words: Sequence[str]) -> str | None:
-    """Return the file that an interpreter is told to run by these words, or None."""
-    if not words or not _INTERPRETER.fullmatch(words[0].rpartition("/")[2]):
-        return None
-    is_python = words[0].rpartition("/")[2].startswith(("python", "pypy"))
-    no_script = _NO_SCRIPT_PYTHON if is_python else _NO_SCRIPT
-    index = 1
-    while index < len(words) and words[index].startswith("-"):
-        if no_script.fullmatch(words[index]):
-            return None
-        index += 2 if words[index] in _INTERPRETER_VALUED else 1
-    return words[index] if index < len(words) and words[index] else None
 
 
 def _parse_part(text: str, found: _Found, depth: int) -> None:
@@ -448,7 +429,7 @@ class _Simple:
             for word in self._words[start + 1 :]:
                 if word.plain and not word.text.startswith("-"):
                     self._found.read(word.text)
-        elif _INTERPRETER.fullmatch(name):
+        elif is_interpreter(name):
             self._interpreter(name, start)
         elif name in _SHELLS:
             self._shell(start)

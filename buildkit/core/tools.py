@@ -13,15 +13,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from buildkit.core.digest import digest_text
-from buildkit.core.pyorigin import distributions_digest
 
 MISSING = "missing"
 
-_PYTHON_NAME = re.compile(r"(?:python|pypy)(?:\d+(?:\.\d+)*)?(?:\.exe)?")
-_LIBRARY_NAME = re.compile(r"(?:python|pypy)\d+(?:\.\d+)*")
+_PYTHON_NAME = r"(?:python|pypy)(?:\d+(?:\.\d+)*)?(?:\.exe)?"
+_LIBRARY_NAME = r"(?:python|pypy)\d+(?:\.\d+)*"
 _SHEBANG_BYTES = 4096
 # Scripts that installers write where a path does not fit a shebang: `/bin/sh`, then `'''exec' <python> …`.
-_SHELL_TRAMPOLINE = re.compile(r"^'''exec'\s+(?:\"([^\"]+)\"|(\S+))", re.MULTILINE)
+_SHELL_TRAMPOLINE = r"(?m:^)'''exec'\s+(?:\"([^\"]+)\"|(\S+))"
 
 
 class Tool(NamedTuple):
@@ -84,7 +83,7 @@ class ToolResolver:
         content = self._digest_file(path)
         if os.path.basename(os.path.dirname(path)) == "shims":
             return digest_text(f"shim {content}\n{self._managed(os.path.dirname(os.path.dirname(path)))}")
-        if _PYTHON_NAME.fullmatch(os.path.basename(path)):
+        if _is_python(path):
             return digest_text(f"python {content}\n{self._environment(path)}")
         interpreter, argument = _interpreter(path)
         if interpreter is None or path in users:
@@ -97,7 +96,7 @@ class ToolResolver:
         if interpreter in users or not _is_executable(interpreter):
             return digest_text(f"script {_without_shebang(path)}\n{MISSING}")
         used = self._digest(interpreter, (*users, path))
-        if _PYTHON_NAME.fullmatch(os.path.basename(interpreter)):
+        if _is_python(interpreter):
             # The first line of an installed script holds the path of its environment: not a part of it.
             content = _without_shebang(path)
         return digest_text(f"script {content}\n{used}")
@@ -142,6 +141,12 @@ class ToolResolver:
         return digest_text("\n".join(lines))
 
 
+def _is_python(path: str) -> bool:
+    name = os.path.basename(path)
+    # The first question spares most runs the compiling of the pattern.
+    return name.startswith(("python", "pypy")) and re.fullmatch(_PYTHON_NAME, name) is not None
+
+
 def _is_executable(path: str) -> bool:
     return os.access(path, os.X_OK) and os.path.isfile(path)
 
@@ -156,7 +161,7 @@ def _interpreter(path: str) -> tuple[str | None, str | None]:
     words = text[2:].partition("\n")[0].split()
     if not words:
         return None, None
-    trampoline = _SHELL_TRAMPOLINE.search(text)
+    trampoline = re.search(_SHELL_TRAMPOLINE, text)
     if trampoline is not None and os.path.basename(words[0]) in ("sh", "bash", "dash"):
         return trampoline.group(1) or trampoline.group(2), None
     program = next((word for word in words[1:] if not word.startswith("-") and "=" not in word), None)
@@ -174,6 +179,8 @@ def _without_shebang(path: str) -> str:
 
 def _environment_lines(prefix: str) -> str:
     """List the library folders below a prefix by name, each with the digest of its distributions."""
+    from buildkit.core.pyorigin import distributions_digest  # only for Python programs
+
     lines = []
     # `local` is where Debian and Homebrew's Python on Linux let pip install.
     for base in ("lib", "lib64", os.path.join("local", "lib")):
@@ -185,7 +192,7 @@ def _environment_lines(prefix: str) -> str:
         except OSError:
             continue
         for name in names:
-            if not _LIBRARY_NAME.fullmatch(name):
+            if not re.fullmatch(_LIBRARY_NAME, name):
                 continue
             for site in ("site-packages", "dist-packages"):
                 path = os.path.join(folder, name, site)

@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 from buildkit.core.command import analyze, fill_placeholders
-from buildkit.core.needs import Needs
 from buildkit.core.plan import CommandAction, Task
 from buildkit.engine.job import Command
 
@@ -38,6 +37,8 @@ def analyzed(task: Task, getargs: Mapping[str, object]) -> Task:
     Texts that were complete when dodo.py was loaded have been analysed by the planner. One that cannot be
     filled is left alone: the run tells the user when it comes to it.
     """
+    from buildkit.core.needs import Needs  # only where a text waits for values
+
     needs = Needs(task.environment, task.programs, [task.uncacheable] if task.uncacheable else ())
     for action in task.actions:
         if action.text is None or not action.expansion:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from buildkit.cache.early import EarlyOutput
 from buildkit.core.execution import Cost
 from buildkit.engine.log import TaskLog
+
+if TYPE_CHECKING:
+    from buildkit.cache.early import EarlyOutput
 
 Stream = Literal[1, 2]  # the file descriptor that a job wrote to: standard output, standard error
 

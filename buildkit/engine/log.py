@@ -294,7 +294,7 @@ def _write_all(fd: int, data: bytes) -> None:
 
 # What a terminal obeys: escape sequences, other C0 controls, DEL, and C1 controls in their UTF-8 form.
 # A string sequence counts only with its terminator: one that never ends must not hide the rest of a log.
-_CONTROL = re.compile(
+_CONTROL = (  # compiled when the first output is shown
     rb"(\x1b\[[0-9;:]*m)"  # SGR: colours and weights, kept
     rb"|\x1b\[[0-?]*[ -/]*[@-~]"
     rb"|\x1b[]PX^_][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)"
@@ -306,4 +306,4 @@ _CONTROL = re.compile(
 
 def sanitize(data: bytes) -> bytes:
     """Return `data` without what a terminal would obey, except colours, tab, newline and carriage return."""
-    return _CONTROL.sub(lambda match: match.group(1) or b"", data)
+    return re.sub(_CONTROL, lambda match: match.group(1) or b"", data)

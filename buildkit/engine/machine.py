@@ -18,6 +18,7 @@ from buildkit.core.errors import UsageError
 
 _SLOT_BYTES = 256 * 1024 * 1024  # memory that one slot must find, as long as nothing is known of the tasks
 _LARGEST_PERCENT = 1000
+_MOST_DIGITS = 6
 _UNLIMITED_BYTES = 1 << 60  # cgroup v1 writes "no limit" as a number near 2**63
 _CPUINFO_BYTES = 4096  # the first processor's entry; the whole file takes milliseconds on large machines
 
@@ -122,17 +123,19 @@ def _memory_limits(groups: list[_ControlGroup]) -> Iterator[int]:
         most = _read(os.path.join(group.path, limit)).strip()
         now = _read(os.path.join(group.path, used)).strip()
         if most.isdecimal() and now.isdecimal() and int(most) < _UNLIMITED_BYTES:
-            found = re.search(
-                rf"^{cache} (\d+)$", _read(os.path.join(group.path, "memory.stat")), re.MULTILINE
+            lines = _read(os.path.join(group.path, "memory.stat")).splitlines()
+            pairs = [line.partition(" ") for line in lines]
+            reclaimable = next(
+                (int(size) for name, _, size in pairs if name == cache and size.isdecimal()), 0
             )
-            reclaimable = int(found[1]) if found else 0
             yield max(int(most) - max(int(now) - reclaimable, 0), 0)
 
 
 def _available_memory(root: str) -> int | None:
-    found = re.search(r"^MemAvailable:\s+(\d+) kB$", _read(os.path.join(root, "proc/meminfo")), re.MULTILINE)
-    if found:
-        return int(found[1]) * 1024
+    for line in _read(os.path.join(root, "proc/meminfo")).splitlines():
+        words = line.split()
+        if words[:1] == ["MemAvailable:"] and words[1].isdecimal() and words[2:] == ["kB"]:
+            return int(words[1]) * 1024
     if sys.platform.startswith("linux"):
         return None
     import psutil  # 20 ms: only where there is no /proc
@@ -154,9 +157,10 @@ def _processor(root: str) -> str:
             head = file.read(_CPUINFO_BYTES)
     except OSError:
         head = ""
-    found = re.search(r"^(?:model name|Model|Processor)\s*:\s*(.+)$", head, re.MULTILINE)
-    if found:
-        return " ".join(found[1].split())
+    for line in head.splitlines():
+        name, _, model = line.partition(":")
+        if name.rstrip() in ("model name", "Model", "Processor") and model.strip():
+            return " ".join(model.split())
     if sys.platform != "darwin":
         return ""
     import subprocess  # macOS tells its processor's name in no other way
@@ -171,7 +175,7 @@ def _runner(environ: Mapping[str, str]) -> str:
     """Return the kind of CI runner, without what differs from one runner of a kind to the next."""
     image = environ.get("ImageOS", "")
     name = environ.get("RUNNER_NAME") or environ.get("CI_RUNNER_DESCRIPTION") or ""
-    kind = re.sub(r"[0-9a-f]*\d[0-9a-f]*", "#", name)
+    kind = re.sub(r"[0-9a-f]*\d[0-9a-f]*", "#", name) if name else ""
     return " ".join(part for part in (image, kind) if part)
 
 
@@ -204,14 +208,15 @@ class Width(NamedTuple):
         return max(1, slots - self.number)
 
 
-_WIDTH = re.compile(
-    r"(?P<auto>auto)(?:-(?P<less>[0-9]{1,6}))?|(?P<percent>[0-9]{1,6})%|(?P<count>[0-9]{1,6})"
-)
+_WIDTH = r"(?P<auto>auto)(?:-(?P<less>[0-9]{1,6}))?|(?P<percent>[0-9]{1,6})%|(?P<count>[0-9]{1,6})"
 
 
 def parse_width(text: str | int) -> Width:
     """Return what `-n` or `num_process` asks for; UsageError says what is accepted."""
-    found = _WIDTH.fullmatch(str(text).strip())
+    asked = str(text).strip()
+    if asked.isascii() and asked.isdecimal() and len(asked) <= _MOST_DIGITS:
+        return Width(WidthKind.COUNT, int(asked))  # spares most runs the compiling of the pattern
+    found = re.fullmatch(_WIDTH, asked)
     if found is None or isinstance(text, bool):
         raise _bad_width(text)
     if found["auto"]:

@@ -12,6 +12,7 @@ from buildkit.engine.scheduler import Node
 from buildkit.engine.slots import NOWHERE, Stay
 
 _KEY_DIGITS = 15  # of an action key that the history keeps: they fit SQLite's signed integers
+FEW_COMMANDS = 16  # of a run; so many are started directly, where there could be a server for it
 
 
 class RunOptions(NamedTuple):

@@ -10,10 +10,9 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from buildkit.cache.capture import Capture, OutputEntry
-from buildkit.cache.early import EarlyOutput, accepted
 from buildkit.cache.errors import CaptureError, OutputMissing, OutputUnstorable, RestoreError
 from buildkit.cache.local import LocalCache
 from buildkit.cache.result import ActionResult, OutputFile, OutputKind
@@ -28,6 +27,9 @@ from buildkit.engine.place import is_bound, lookup_keys, names_a_place, names_of
 from buildkit.engine.values import ValueTable
 from buildkit.engine.writes import WriteWatch
 from buildkit.state.traces import FAILED, OK, Trace, TraceRow, TraceStore
+
+if TYPE_CHECKING:
+    from buildkit.cache.early import EarlyOutput
 
 _NOTE = "buildkit.rewritten"  # in a trace's `extra`: see `_note_of`
 
@@ -269,6 +271,8 @@ class Recorder:
 
     def _accept_early(self, kept: tuple[EarlyOutput, ...]) -> dict[str, OutputEntry]:
         """Return what a worker has read of outputs that are still the same."""
+        from buildkit.cache.early import accepted  # has been imported then
+
         found: dict[str, OutputEntry] = {}
         for one in kept:
             if self._cache is not None:

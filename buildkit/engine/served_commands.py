@@ -20,11 +20,11 @@ from buildkit.engine.command_wire import Ask, Inbox, Tell, encode, job_fields, o
 from buildkit.engine.job import Began, CommandJob, Done, Job, JobOutcome, JobStatus, OutputSink
 from buildkit.engine.log import TaskLog
 from buildkit.engine.loop import EventLoop
+from buildkit.engine.parts import FEW_COMMANDS
 from buildkit.engine.process import ProcessExecutor
 from buildkit.engine.procfs import process_clock
 from buildkit.engine.tree import Root, marks_prefix, signal_name
 
-FEW = 16  # commands of a run that are started directly
 _AHEAD_S = 0.03  # so much work is queued: more than what the run's loop does in one go takes
 _MOST_AHEAD = 64
 _LEARNING = 0.2  # weight of the latest command in what is typical
@@ -65,7 +65,7 @@ class ServedCommands:
         continue_: bool,
         grace_s: float,
         direct: ProcessExecutor,
-        few: int = FEW,
+        few: int = FEW_COMMANDS,
     ) -> None:
         """`direct` runs what the server does not.
 

@@ -11,9 +11,7 @@ from typing import NoReturn
 
 from buildkit.core.plan import CheckKind, Task, TaskKind
 from buildkit.engine.host import CheckAnswer, Extension
-from buildkit.engine.job import Executor, JobOutcome, Pipeline
-from buildkit.engine.loop import EventLoop
-from buildkit.engine.threads import InlineExecutor
+from buildkit.engine.job import Done, Executor, Job, JobOutcome, OutputSink, Pipeline
 from buildkit.engine.values import values_of_checks
 
 
@@ -88,12 +86,29 @@ class CommandsHost:
         _refuse(task)
 
 
+class _NoExecutor:
+    """Runs no Python: it has nothing to end, either."""
+
+    def start(self, job_id: int, job: Job, sink: OutputSink | None, done: Done) -> None:  # noqa: ARG002 Executor
+        """Refuse."""
+        _refuse(job)
+
+    def cancel(self, job_id: int) -> None:
+        """End nothing."""
+
+    def hurry(self) -> None:
+        """End nothing."""
+
+    def shutdown(self, grace_s: float) -> None:
+        """End nothing."""
+
+
 class CommandsOnly:
     """The hosting of a session whose tasks are commands."""
 
-    def __init__(self, loop: EventLoop) -> None:
+    def __init__(self) -> None:
         self.host = CommandsHost()
-        self.python: Executor = InlineExecutor(loop, _refuse)
+        self.python: Executor = _NoExecutor()
         self.inline: Executor = self.python
         self.pipeline: Pipeline | None = None
 
@@ -101,5 +116,5 @@ class CommandsOnly:
         """Let go of nothing."""
 
 
-def _refuse(asked: object, *_more: object) -> NoReturn:
+def _refuse(asked: object) -> NoReturn:
     raise AssertionError(f"this needs the dodo.py: {asked}")

@@ -16,9 +16,7 @@ from buildkit.core.plan import Task, TaskKind
 from buildkit.engine.loop import EventLoop
 from buildkit.engine.scheduler import Scheduler
 from buildkit.frontend.ci import ci_service
-from buildkit.frontend.folding import Folding, GitHubFolding, GitLabFolding
 from buildkit.observe.context import TRACEPARENT, RunContext
-from buildkit.observe.executions import Executions, FinishedRun, WrittenAtTheEnd
 from buildkit.observe.files import AppendedFile, ReplacedFile
 from buildkit.observe.forecast import Forecast
 from buildkit.observe.observer import Observer
@@ -27,7 +25,9 @@ from buildkit.observe.progress import Progress
 from buildkit.observe.status import StatusFile
 
 if TYPE_CHECKING:
+    from buildkit.frontend.folding import Folding
     from buildkit.frontend.screen import Screen
+    from buildkit.observe.executions import FinishedRun
 
 
 class ConsoleMode(Enum):
@@ -58,9 +58,11 @@ def console_mode(
 def folding_of(environ: Mapping[str, str]) -> Folding | None:
     """Return how this CI service folds output, None where none does."""
     service = ci_service(environ)
-    if service == "github":
-        return GitHubFolding()
-    return GitLabFolding() if service == "gitlab" else None
+    if service not in ("github", "gitlab"):
+        return None
+    from buildkit.frontend.folding import GitHubFolding, GitLabFolding  # only there
+
+    return GitHubFolding() if service == "github" else GitLabFolding()
 
 
 class RunParts(NamedTuple):
@@ -186,9 +188,13 @@ class Observing:
             from buildkit.observe.otel import send_spans
 
             wanted.append(("OpenTelemetry trace", partial(send_spans, self._environ)))
+        if not wanted:
+            return []
+        from buildkit.observe.executions import Executions, WrittenAtTheEnd  # as above
+
         executions = Executions()
         writers = [WrittenAtTheEnd(what, write, context, executions) for what, write in wanted]
-        return [executions, *writers] if writers else []
+        return [executions, *writers]
 
     def _console(self, parts: RunParts, progress: Progress, forecast: Forecast) -> list[Observer]:
         if self.mode is ConsoleMode.LINES:

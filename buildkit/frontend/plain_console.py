@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 from buildkit.core.plan import Task
 from buildkit.engine import events
 from buildkit.engine.events import Event
-from buildkit.frontend.folding import Folding
 from buildkit.frontend.task_output import TaskOutput
 
 if TYPE_CHECKING:
     from buildkit.frontend.console import BuildkitReporter
+    from buildkit.frontend.folding import Folding
 
 
 class PlainConsole:

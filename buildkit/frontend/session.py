@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import buildkit
 from buildkit.core.errors import BuildkitError, ExitCode
@@ -24,12 +24,11 @@ from buildkit.engine.job import Executor, JobOutcome, Pipeline
 from buildkit.engine.judge import Judge
 from buildkit.engine.loop import EventLoop
 from buildkit.engine.machine import Machine
-from buildkit.engine.parts import Executors, RunOptions, RunTotals
+from buildkit.engine.parts import FEW_COMMANDS, Executors, RunOptions, RunTotals
 from buildkit.engine.process import ProcessExecutor
 from buildkit.engine.recorder import Recorder
 from buildkit.engine.run import Run
 from buildkit.engine.scheduler import Scheduler
-from buildkit.engine.served_commands import ServedCommands
 from buildkit.frontend import git
 from buildkit.frontend.ci import ci_service
 from buildkit.frontend.observing import RunParts
@@ -43,6 +42,9 @@ from buildkit.state.directory import STATE_DIRECTORY
 from buildkit.state.history import History
 from buildkit.state.lock import LOCK_VARIABLE, ProjectLock
 from buildkit.state.runs import RunInfo, RunSummary
+
+if TYPE_CHECKING:
+    from buildkit.engine.served_commands import ServedCommands
 
 _RETIRED_AT_ONCE = 4  # old runs that one run removes at most
 _UNSEEN_QUANTILE = 0.9  # a task without history is taken for one of the long ones
@@ -225,15 +227,18 @@ class Session:
         )
         served: ServedCommands | None = None
         # A fork while threads run could leave their locks held for ever.
-        if options.width > 1 and options.parallel == "process" and ServedCommands.available():
+        if options.width > 1 and options.parallel == "process" and self._many_tasks():
+            from buildkit.engine.served_commands import ServedCommands  # only for them
+
             # The lock stays with the server: the next run must not begin before all of this one has ended.
-            served = ServedCommands(
-                self._loop,
-                direct=commands,
-                width=options.width,
-                continue_=options.continue_,
-                grace_s=workspace.settings.grace,
-            )
+            if ServedCommands.available():
+                served = ServedCommands(
+                    self._loop,
+                    direct=commands,
+                    width=options.width,
+                    continue_=options.continue_,
+                    grace_s=workspace.settings.grace,
+                )
         run = Run(
             self._plan,
             RunOptions(
@@ -275,6 +280,10 @@ class Session:
         finally:
             self._loop.close()
             self._hosting.close()
+
+    def _many_tasks(self) -> bool:
+        known = self._up_to_date
+        return known is None or len(known.to_judge) > FEW_COMMANDS
 
     def is_ignored(self, task: str) -> bool:
         """Whether the user has said `doit ignore` for a task."""

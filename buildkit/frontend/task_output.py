@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from buildkit.engine.log import TaskLog, sanitize
-from buildkit.frontend.folding import Fold, Folding
 from buildkit.frontend.observing import Voice
+
+if TYPE_CHECKING:
+    from buildkit.frontend.folding import Fold, Folding
 
 
 class TaskOutput:
@@ -53,6 +55,8 @@ class TaskOutput:
         return fold.write
 
     def _fold(self, task: str, folding: Folding) -> Fold:
+        from buildkit.frontend.folding import Fold  # only where a CI service folds
+
         return Fold(folding, task, f"{task}: output", self._print)
 
     def finish(self, task: str, log: TaskLog, verbosity: int) -> None:

@@ -10,6 +10,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 from buildkit.cache.early import EarlyStore
 from buildkit.cache.local import LocalCache
@@ -23,10 +24,12 @@ from buildkit.engine.judge import Judge
 from buildkit.engine.log import TaskLog
 from buildkit.engine.place import names_of_place
 from buildkit.engine.values import ValueTable
-from buildkit.engine.worker import Keep
 from buildkit.state import snapshot
 from buildkit.state.database import is_damage, is_full, open_database, set_aside_damaged, telling_damage
 from buildkit.state.traces import TraceStore
+
+if TYPE_CHECKING:
+    from buildkit.engine.worker import Keep
 
 
 class Workspace:

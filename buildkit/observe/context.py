@@ -14,7 +14,7 @@ from typing import NamedTuple
 from buildkit.state.runs import RunInfo
 
 TRACEPARENT = "TRACEPARENT"  # the variable in which programs without headers pass the context on
-_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_TRACEPARENT = r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
 
 
 class TraceContext(NamedTuple):
@@ -49,7 +49,7 @@ class TraceContext(NamedTuple):
 
 def parse_traceparent(text: str | None) -> tuple[str, str, bool] | None:
     """Return (trace id, parent id, sampled), or None for anything that the specification calls invalid."""
-    found = _TRACEPARENT.fullmatch((text or "").strip())
+    found = re.fullmatch(_TRACEPARENT, text.strip()) if text else None
     if found is None:
         return None
     version, trace_id, parent_id, flags, more = found.groups()

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from buildkit.core.plan import TaskKind
 from buildkit.engine.scheduler import Node, Scheduler
 from buildkit.observe.progress import Progress
-from buildkit.observe.simulation import bounds_ns, simulate_ns
 
 _SHARE_OF_TIME = 0.01  # of a run that may be spent on looking ahead
 _LEAST_PAUSE_S = 0.5
@@ -92,6 +91,8 @@ class Forecast:
     def _look_ahead(self, now: int) -> int | None:
         if self._known is None:
             self._known = self._predicted()
+        from buildkit.observe.simulation import bounds_ns, simulate_ns  # short runs are not foretold
+
         left = [node for node in self._scheduler.nodes.values() if node.decision is None]
         wall_ns = self._wall_of(left)
         if wall_ns is None:

@@ -12,7 +12,6 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from buildkit.core.execution import Decision
-from buildkit.state import fresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -191,6 +190,8 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
 
 def _create_current(connection: sqlite3.Connection) -> None:
     """Make all tables of a new database; within the caller's transaction."""
+    from buildkit.state import fresh  # as below: there is a database in all runs but the first
+
     for statement in filter(None, map(str.strip, fresh.TABLES.split(";"))):
         connection.execute(statement)
     _fill(connection.execute)
@@ -215,6 +216,8 @@ def migrate(connection: sqlite3.Connection) -> None:
     `connection` must be in autocommit mode and at an older version. Two processes may try at once: the
     second waits for the first and then finds nothing to do.
     """
+    from buildkit.state import fresh
+
     connection.execute("BEGIN IMMEDIATE")
     try:
         if fresh.VERSION == VERSION and _is_empty(connection):
