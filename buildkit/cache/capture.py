@@ -11,7 +11,6 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from buildkit.cache.cas import read_exactly
 from buildkit.cache.errors import OutputChanged, OutputMissing, OutputUnstorable
@@ -20,6 +19,7 @@ from buildkit.cache.result import OutputFile, OutputKind
 from buildkit.cache.tree import check_unchanged, walk
 from buildkit.core.digest import XXH3, Digest, digest_bytes, digest_fd, digest_file
 from buildkit.core.fingerprint import PERMISSION_BITS, Fingerprint, fingerprint_from
+from buildkit.core.record import Record
 
 # Up to here a file is held in memory as a whole; above, the file system copies it.
 SMALL_BYTES = 1024 * 1024
@@ -28,7 +28,7 @@ SMALL_BYTES = 1024 * 1024
 OPEN_OUTPUT = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
-class OutputEntry(NamedTuple):
+class OutputEntry(Record):
     """An output entry together with the state of the disk that it was seen in.
 
     `status` is of the file whose bytes `output.digest` describes (for a link: what it leads to), and of
@@ -46,7 +46,7 @@ class OutputEntry(NamedTuple):
         return None if digest is None else fingerprint_from(digest, self.status, self.hashed_at_ns)
 
 
-class Capture(NamedTuple):
+class Capture(Record):
     """What a task made: all entries, and whether every byte of them is in the store.
 
     Only a stored capture may become an action result. `uncacheable` says why this one never can be.

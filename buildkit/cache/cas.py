@@ -25,13 +25,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
 from buildkit.cache.birthplace import Birthplaces
 from buildkit.cache.scratch import Scratch, make_private_directories
 from buildkit.cache.transfer import copy_file, write_all
 from buildkit.cache.unnamed import give_name
 from buildkit.core.digest import XXH3, Digest, digest_bytes, digest_fd, digest_function, digest_size
+from buildkit.core.record import Record
 
 # Between the moment when a running build starts to rely on a blob and the one when its result is in the
 # index lies a tenth of a second; ten minutes leave room for machines that are out of breath.
@@ -39,7 +39,7 @@ GRACE_S = 600
 _MODE = 0o400  # read-only from birth: a blob is never meant to be written to again
 
 
-class StoredBlob(NamedTuple):
+class StoredBlob(Record):
     """A blob as it lies on disk."""
 
     path: str

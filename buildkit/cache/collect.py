@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import NamedTuple
 
 from buildkit.cache.cas import GRACE_S, LocalBlobStore, StoredBlob
 from buildkit.cache.index import BYTES, COLLECTED_AT, HITS, MISSES, Index, IndexRow
@@ -18,9 +17,10 @@ from buildkit.cache.lock import FileLock
 from buildkit.cache.result import blob_digests
 from buildkit.cache.scratch import Scratch
 from buildkit.core.digest import Digest, digest_file, digest_function, digest_size
+from buildkit.core.record import Record
 
 
-class CollectReport(NamedTuple):
+class CollectReport(Record):
     """What a collection did."""
 
     entries_evicted: int = 0
@@ -35,7 +35,7 @@ class CollectReport(NamedTuple):
     busy: bool = False  # another collection is under way; nothing was done
 
 
-class VerifyReport(NamedTuple):
+class VerifyReport(Record):
     """What a verification found and removed."""
 
     blobs_checked: int = 0
@@ -45,7 +45,7 @@ class VerifyReport(NamedTuple):
     entries_removed: int = 0  # damaged, or without one of their blobs
 
 
-class CacheStats(NamedTuple):
+class CacheStats(Record):
     """What is in the cache."""
 
     location: str

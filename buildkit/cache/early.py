@@ -12,19 +12,19 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from buildkit.cache.capture import OPEN_OUTPUT, SMALL_BYTES, OutputEntry
 from buildkit.cache.cas import LocalBlobStore, read_exactly
 from buildkit.cache.result import OutputFile, OutputKind
 from buildkit.core.digest import XXH3, Digest, digest_bytes
 from buildkit.core.fingerprint import PERMISSION_BITS
+from buildkit.core.record import Record
 
 _MOST = 64  # files of one task
 _SIZE = 2  # index in a signature
 
 
-class EarlyOutput(NamedTuple):
+class EarlyOutput(Record):
     """One file, as it was when a worker read it, and stored its bytes if there is a store."""
 
     path: str

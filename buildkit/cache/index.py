@@ -14,11 +14,11 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
 from buildkit.cache.lock import FileLock
 from buildkit.cache.result import ActionResult, blob_digests, decode_result, encode_result
 from buildkit.core.digest import Digest, digest_bytes, digest_size
+from buildkit.core.record import Record
 from buildkit.state.database import telling_damage
 
 SCHEMA = 1
@@ -68,7 +68,7 @@ class DamagedIndex(Exception):  # noqa: N818 - says what was found
         self.inode = inode
 
 
-class IndexRow(NamedTuple):
+class IndexRow(Record):
     """What a collection needs to know of an action result."""
 
     key: str

@@ -18,7 +18,7 @@ import stat
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from buildkit.cache.birthplace import Birthplaces
 from buildkit.cache.capture import SMALL_BYTES, OutputEntry
@@ -30,6 +30,7 @@ from buildkit.cache.transfer import copy_file, write_all
 from buildkit.cache.unnamed import give_name
 from buildkit.core.digest import Digest, digest_file, digest_function, digest_size
 from buildkit.core.fingerprint import PERMISSION_BITS
+from buildkit.core.record import Record
 
 _Blob = TypeVar("_Blob")
 
@@ -37,7 +38,7 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _MOST_UNNAMED = 16  # in one restore: each takes a descriptor
 
 
-class Restored(NamedTuple):
+class Restored(Record):
     """What came back: the outputs as they are on disk now, and the log to replay."""
 
     entries: tuple[OutputEntry, ...]

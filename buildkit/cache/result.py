@@ -11,10 +11,11 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Set
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 from buildkit.core.digest import Digest
 from buildkit.core.fingerprint import PERMISSION_BITS
+from buildkit.core.record import Record
 
 _DIGEST = r"[a-z0-9]{1,16}:[0-9a-f]{16,128}:(?:0|[1-9][0-9]{0,18})"  # compiled once it is needed
 
@@ -27,7 +28,7 @@ class OutputKind(StrEnum):
     DIR = "dir"  # a directory with a mode; what it holds are entries of their own
 
 
-class OutputFile(NamedTuple):
+class OutputFile(Record):
     """One output entry. Paths are as declared: relative to the project's root, or absolute."""
 
     path: str
@@ -37,7 +38,7 @@ class OutputFile(NamedTuple):
     link: str | None = None
 
 
-class ActionResult(NamedTuple):
+class ActionResult(Record):
     """What an action made and what it cost, under the action key that it was made for.
 
     `roots` are the declared outputs, without trailing slashes; `outputs` holds each of them, and below

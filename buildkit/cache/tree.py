@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import NamedTuple
 
 from buildkit.cache.errors import OutputChanged, OutputMissing, OutputUnstorable
 from buildkit.cache.result import OutputKind
 from buildkit.cache.scratch import is_restore_temporary
+from buildkit.core.record import Record
 
 
-class TreeEntry(NamedTuple):
+class TreeEntry(Record):
     """One thing in a directory output; `path` begins with the declared path of the directory."""
 
     path: str

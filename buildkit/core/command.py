@@ -10,9 +10,9 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 from buildkit.core.interpreters import script_of
+from buildkit.core.record import Record
 
 _PLAIN = r"[A-Za-z0-9_./,:@+\-]"
 # A first word with `=` may be an assignment, and one with `%` or `^` a job or old pipe symbol.
@@ -57,7 +57,7 @@ _LAUNCHERS = frozenset(
 )
 
 
-class CommandAnalysis(NamedTuple):
+class CommandAnalysis(Record):
     """What is certain about a command text.
 
     `argv`: the words, where executing them directly does exactly what a shell would do. (Two things

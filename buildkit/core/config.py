@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from buildkit.core.errors import ConfigError, did_you_mean
+from buildkit.core.record import Record
 
 if TYPE_CHECKING:
     import datetime
@@ -24,7 +25,7 @@ _MOST_COUNT = 10**9
 _AGE_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-class Allowance(NamedTuple):
+class Allowance(Record):
     """An entry of `allow` in `[tool.buildkit.report]`: what may be so for a while."""
 
     task: str  # a shell pattern
@@ -32,7 +33,7 @@ class Allowance(NamedTuple):
     reason: str
 
 
-class ReportSettings(NamedTuple):
+class ReportSettings(Record):
     """`[tool.buildkit.report]`; every field is a key of that table."""
 
     allow: tuple[Allowance, ...] = ()  # tasks that `doit report --fail-on` lets pass
@@ -41,7 +42,7 @@ class ReportSettings(NamedTuple):
 _NOTHING_ALLOWED = ReportSettings()
 
 
-class Settings(NamedTuple):
+class Settings(Record):
     """`[tool.buildkit]`; every field is a key of that table."""
 
     enabled: bool = True
@@ -59,7 +60,7 @@ class Settings(NamedTuple):
     report: ReportSettings = _NOTHING_ALLOWED
 
 
-class TaskSettings(NamedTuple):
+class TaskSettings(Record):
     """A task's `meta={'buildkit': {...}}`; every field is a key of that dict."""
 
     cache: bool = True  # False: never stored, never restored; still skipped when up to date

@@ -7,9 +7,9 @@ engine's judge, which brings the facts.
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
 
 from buildkit.core.execution import Reason, ReasonKind
+from buildkit.core.record import Record
 
 
 class Course(Enum):
@@ -29,7 +29,7 @@ class RecordStatus(Enum):
     FORGOTTEN = "forgotten"  # the user asked to forget it
 
 
-class Facts(NamedTuple):
+class Facts(Record):
     """Everything that the rule looks at."""
 
     status: RecordStatus
@@ -44,7 +44,7 @@ class Facts(NamedTuple):
     vouched: bool = False  # no inputs, and every check says yes: doit then needs no record
 
 
-class Verdict(NamedTuple):
+class Verdict(Record):
     """The course, with its reasons, most telling first."""
 
     course: Course

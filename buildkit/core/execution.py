@@ -7,7 +7,8 @@ How a decision is reached lives in `core/decide.py`; how it is stored, in `state
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+
+from buildkit.core.record import Record
 
 
 class Decision(StrEnum):
@@ -53,7 +54,7 @@ class ReasonKind(StrEnum):
     ERROR = "error"  # names: one message: the task could not be started
 
 
-class Reason(NamedTuple):
+class Reason(Record):
     """One cause, as data: what kind, and the names of the things that it is about."""
 
     kind: ReasonKind

@@ -11,9 +11,9 @@ import stat as stat_module
 import time
 from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import NamedTuple
 
 from buildkit.core.digest import Digest, digest_fd
+from buildkit.core.record import Record
 
 # A file written within one clock tick of the moment it was read can change again without its
 # timestamps moving (git calls such an entry racy). Linux ticks every 1-10 ms; file systems that keep
@@ -25,7 +25,7 @@ _SECOND_NS = 1_000_000_000
 PERMISSION_BITS = 0o777
 
 
-class Fingerprint(NamedTuple):
+class Fingerprint(Record):
     """What is known of a regular file: its content, and the stat signature it was read under."""
 
     digest: Digest

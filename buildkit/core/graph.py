@@ -7,7 +7,8 @@ costs is for the caller to say.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+
+from buildkit.core.record import Record
 
 
 class CycleFound(Exception):  # noqa: N818 - says what was found
@@ -56,7 +57,7 @@ def upstream_first(
                 yield name
 
 
-class Timeline(NamedTuple):
+class Timeline(Record):
     """When each name starts if nothing but the edges holds it up; all numbers in the unit of the costs."""
 
     start: Mapping[str, int]

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import IntEnum
-from typing import NamedTuple
 
 from buildkit.core.config import DEFAULT_TASK_SETTINGS, TaskSettings
+from buildkit.core.record import Record
 
 
 class TaskKind(IntEnum):
@@ -32,7 +32,7 @@ class CheckKind(IntEnum):
     OPAQUE = 4  # a callable or a command: has to be asked, every time
 
 
-class Check(NamedTuple):
+class Check(Record):
     """One item of `uptodate`. `name` is how it is called in messages."""
 
     kind: CheckKind
@@ -40,7 +40,7 @@ class Check(NamedTuple):
     value: str
 
 
-class CommandAction(NamedTuple):
+class CommandAction(Record):
     """One command, as the dodo.py wrote it; `Expansion` says how placeholders are filled."""
 
     text: str | None  # a command line for the shell, or None when it is a list of words
@@ -55,7 +55,7 @@ class CommandAction(NamedTuple):
     unbuffered: bool  # doit's `buffering`: ask Python children not to buffer
 
 
-class GetArg(NamedTuple):
+class GetArg(Record):
     """One entry of `getargs`: argument `name` is value `key` of `task` (all its values for None)."""
 
     name: str
@@ -63,7 +63,7 @@ class GetArg(NamedTuple):
     key: str | None
 
 
-class Task(NamedTuple):
+class Task(Record):
     """A task. Names, paths and digests only: nothing here refers to doit."""
 
     name: str

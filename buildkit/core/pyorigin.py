@@ -12,9 +12,9 @@ import sys
 from collections.abc import Mapping
 from enum import Enum, auto
 from types import CodeType, ModuleType
-from typing import NamedTuple
 
 from buildkit.core.digest import Digest, digest_text
+from buildkit.core.record import Record
 
 # Their own behaviour is covered by the schema of the key and by their distributions.
 _ENGINES = frozenset({"doit", "buildkit"})
@@ -30,7 +30,7 @@ class Origin(Enum):
     INSTALLED = auto()  # the list of installed distributions stands for it
 
 
-class Place(NamedTuple):
+class Place(Record):
     """The origin of a module, its file where it has one, and its site directory if it is installed."""
 
     origin: Origin

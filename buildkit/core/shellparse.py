@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from typing import NamedTuple
 
 from buildkit.core.interpreters import is_interpreter, script_of
+from buildkit.core.record import Record
 from buildkit.core.shellwords import Expansion, Lexer, Operator, UnclearError, Word
 
 _CLOSERS = {"if": "fi", "while": "done", "until": "done", "for": "done", "case": "esac", "{": "}", "(": ")"}
@@ -74,7 +74,7 @@ _UNFOLLOWED = frozenset({"busybox", "parallel", "ssh", "chroot", "flock", "strac
 _EXECUTORS = frozenset({"-exec", "-execdir", "-ok", "-okdir"})
 
 
-class ParsedText(NamedTuple):
+class ParsedText(Record):
     """Programs in order, variables sorted, and why the programs may be incomplete."""
 
     programs: tuple[str, ...]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import NamedTuple
+
+from buildkit.core.record import Record
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\+?=")
@@ -34,7 +35,7 @@ class Expansion(Enum):
     SUBSTITUTION = auto()  # it depends on what another command prints
 
 
-class Word(NamedTuple):
+class Word(Record):
     """A word, without its quotes; expansions stand in `text` as they are written."""
 
     text: str
@@ -48,7 +49,7 @@ class Word(NamedTuple):
         return not self.quoted and self.expansion is Expansion.NONE
 
 
-class Operator(NamedTuple):
+class Operator(Record):
     """A control operator, a newline, or a redirection."""
 
     text: str

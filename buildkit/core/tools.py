@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from typing import NamedTuple
 
 from buildkit.core.digest import digest_text
+from buildkit.core.record import Record
 
 MISSING = "missing"
 
@@ -23,7 +23,7 @@ _SHEBANG_BYTES = 4096
 _SHELL_TRAMPOLINE = r"(?m:^)'''exec'\s+(?:\"([^\"]+)\"|(\S+))"
 
 
-class Tool(NamedTuple):
+class Tool(Record):
     """A program as a command names it, where it was found, and the digest that stands for it."""
 
     name: str

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from buildkit.core.execution import Execution
 from buildkit.core.plan import Plan, Task
+from buildkit.core.record import Record
 from buildkit.engine.job import JobOutcome, Stream
 from buildkit.engine.log import TaskLog
 
@@ -20,34 +21,34 @@ class FailureKind(StrEnum):
     UNMET = "unmet"  # a task that it waits for failed: exit code 2
 
 
-class Failure(NamedTuple):
+class Failure(Record):
     """Why a task did not succeed, for the user."""
 
     kind: FailureKind
     message: str
 
 
-class RunStarted(NamedTuple):
+class RunStarted(Record):
     """The first event."""
 
     plan: Plan
     width: int
 
 
-class Judged(NamedTuple):
+class Judged(Record):
     """A task is about to be judged."""
 
     task: Task
 
 
-class Started(NamedTuple):
+class Started(Record):
     """The actions of a task begin."""
 
     task: Task
     slot: int | None = None  # None: a group, or a task that could not be started
 
 
-class OutputWritten(NamedTuple):
+class OutputWritten(Record):
     """A running task wrote something; not cut at lines."""
 
     task: Task
@@ -55,7 +56,7 @@ class OutputWritten(NamedTuple):
     data: bytes
 
 
-class Succeeded(NamedTuple):
+class Succeeded(Record):
     """The actions of a task ran. `outcome` is None for a group, which has none."""
 
     task: Task
@@ -63,14 +64,14 @@ class Succeeded(NamedTuple):
     execution: Execution
 
 
-class Skipped(NamedTuple):
+class Skipped(Record):
     """A task is up to date."""
 
     task: Task
     execution: Execution
 
 
-class Restored(NamedTuple):
+class Restored(Record):
     """Outputs, values and log of a task came back from the cache."""
 
     task: Task
@@ -78,14 +79,14 @@ class Restored(NamedTuple):
     execution: Execution
 
 
-class Ignored(NamedTuple):
+class Ignored(Record):
     """The user ignores this task, or one that it waits for."""
 
     task: Task
     execution: Execution
 
 
-class Failed(NamedTuple):
+class Failed(Record):
     """A task did not succeed. `outcome` is None when its actions did not start."""
 
     task: Task
@@ -94,7 +95,7 @@ class Failed(NamedTuple):
     execution: Execution
 
 
-class Cancelled(NamedTuple):
+class Cancelled(Record):
     """A running task was ended because the run ends."""
 
     task: Task
@@ -102,32 +103,32 @@ class Cancelled(NamedTuple):
     execution: Execution
 
 
-class TearingDown(NamedTuple):
+class TearingDown(Record):
     """The teardown actions of a task begin."""
 
     task: Task
 
 
-class TeardownFailed(NamedTuple):
+class TeardownFailed(Record):
     """A teardown action failed."""
 
     task: Task
     message: str
 
 
-class Warned(NamedTuple):
+class Warned(Record):
     """Something that the user should know, and that changes no task's outcome."""
 
     message: str
 
 
-class Aborted(NamedTuple):
+class Aborted(Record):
     """The definition proved wrong during the run; nothing more is started."""
 
     message: str
 
 
-class RunFinished(NamedTuple):
+class RunFinished(Record):
     """The last event."""
 
 

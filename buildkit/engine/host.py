@@ -6,9 +6,10 @@ What belongs here: the questions and the data of their answers. The engine never
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from buildkit.core.plan import Task
+from buildkit.core.record import Record
 from buildkit.engine.job import JobOutcome
 
 
@@ -16,14 +17,14 @@ class HostError(Exception):
     """The host could not answer because of something in the user's code; the message is for the user."""
 
 
-class CheckAnswer(NamedTuple):
+class CheckAnswer(Record):
     """What an opaque uptodate item said; None: no opinion."""
 
     name: str
     value: bool | None
 
 
-class Extension(NamedTuple):
+class Extension(Record):
     """What a dynamic task has turned into: itself, and tasks that did not exist before."""
 
     task: Task

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from buildkit.core.execution import Cost
+from buildkit.core.record import Record
 from buildkit.engine.log import TaskLog
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 Stream = Literal[1, 2]  # the file descriptor that a job wrote to: standard output, standard error
 
 
-class Command(NamedTuple):
+class Command(Record):
     """One command action with everything expanded."""
 
     text: str  # what a person would type; only for messages
@@ -32,7 +33,7 @@ class Command(NamedTuple):
     decode_errors: str = "replace"
 
 
-class CommandJob(NamedTuple):
+class CommandJob(Record):
     """Commands that run one after the other and stop at the first failure."""
 
     commands: tuple[Command, ...]
@@ -40,7 +41,7 @@ class CommandJob(NamedTuple):
     timeout_s: float | None = None  # for all commands together
 
 
-class PythonJob(NamedTuple):
+class PythonJob(Record):
     """Something that the `run` function of an executor understands; picklable where workers are forked."""
 
     payload: object

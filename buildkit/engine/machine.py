@@ -12,9 +12,9 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import NamedTuple
 
 from buildkit.core.errors import UsageError
+from buildkit.core.record import Record
 
 _SLOT_BYTES = 256 * 1024 * 1024  # memory that one slot must find, as long as nothing is known of the tasks
 _LARGEST_PERCENT = 1000
@@ -23,7 +23,7 @@ _UNLIMITED_BYTES = 1 << 60  # cgroup v1 writes "no limit" as a number near 2**63
 _CPUINFO_BYTES = 4096  # the first processor's entry; the whole file takes milliseconds on large machines
 
 
-class Machine(NamedTuple):
+class Machine(Record):
     """What one run may use, as it was when it began."""
 
     cpus: float  # processors that we may use; a quota may make it a fraction
@@ -54,7 +54,7 @@ def _affinity() -> int:
 # --- control groups
 
 
-class _ControlGroup(NamedTuple):
+class _ControlGroup(Record):
     """One level of a hierarchy: the folder with its files, and which version they are."""
 
     path: str
@@ -190,7 +190,7 @@ class WidthKind(Enum):
     PERCENT = "percent"  # `number` percent of the processors
 
 
-class Width(NamedTuple):
+class Width(Record):
     """How many tasks may run side by side, as the user said it."""
 
     kind: WidthKind

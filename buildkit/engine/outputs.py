@@ -6,14 +6,14 @@ import json
 import os
 import stat
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from buildkit.cache.result import OutputFile, OutputKind
 from buildkit.core.digest import Digest
 from buildkit.core.fingerprint import PERMISSION_BITS, FingerprintTable
+from buildkit.core.record import Record
 
 
-class OutputsSeen(NamedTuple):
+class OutputsSeen(Record):
     """How the outputs of a task differ from their record, by path."""
 
     missing: tuple[str, ...] = ()

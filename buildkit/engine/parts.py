@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from buildkit.core.execution import Decision, Execution
+from buildkit.core.record import Record
 from buildkit.engine.job import Executor, JobOutcome, Pipeline
 from buildkit.engine.judge import Judgement
 from buildkit.engine.scheduler import Node
@@ -15,7 +15,7 @@ _KEY_DIGITS = 15  # of an action key that the history keeps: they fit SQLite's s
 FEW_COMMANDS = 16  # of a run; so many are started directly, where there could be a server for it
 
 
-class RunOptions(NamedTuple):
+class RunOptions(Record):
     """How a run was asked for."""
 
     width: int
@@ -61,7 +61,7 @@ class RunTotals:
         return any(one.sla_s and one.cost.wall_ns >= one.sla_s * 1e9 for one in self.targeted)
 
 
-class Executors(NamedTuple):
+class Executors(Record):
     """Who runs what. `inline` runs Python in this process."""
 
     commands: Executor

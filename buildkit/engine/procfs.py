@@ -11,7 +11,8 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from typing import NamedTuple
+
+from buildkit.core.record import Record
 
 JOB_VARIABLE = "BUILDKIT_JOB"  # in the environment of every process of a job, so that none gets lost
 
@@ -21,7 +22,7 @@ _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _MOST_SAMPLED = 64  # processes of one job whose memory is looked at
 
 
-class Process(NamedTuple):
+class Process(Record):
     """One process as it was when the table was read."""
 
     pid: int

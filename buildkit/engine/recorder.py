@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from buildkit.cache.capture import Capture, OutputEntry
 from buildkit.cache.errors import CaptureError, OutputMissing, OutputUnstorable, RestoreError
@@ -20,6 +20,7 @@ from buildkit.core.digest import Digest, digest_text
 from buildkit.core.execution import Cost
 from buildkit.core.fingerprint import FingerprintTable, Movement
 from buildkit.core.plan import Plan, Task
+from buildkit.core.record import Record
 from buildkit.engine.judge import Judgement, encode_components
 from buildkit.engine.log import TaskLog
 from buildkit.engine.outputs import decode_outputs, encode_outputs
@@ -38,7 +39,7 @@ class UnsavableValuesError(Exception):
     """A task returned values that cannot be saved; the message is for the user."""
 
 
-class Kept(NamedTuple):
+class Kept(Record):
     """What became of a result."""
 
     recorded: bool  # the next run may skip the task
@@ -47,7 +48,7 @@ class Kept(NamedTuple):
     only_files: bool = False  # each of its outputs is there, and is a file
 
 
-class _Made(NamedTuple):
+class _Made(Record):
     """What was found of the outputs of a task that ran."""
 
     entries: tuple[OutputEntry, ...]
@@ -57,7 +58,7 @@ class _Made(NamedTuple):
     only_files: bool = False  # see `Kept`
 
 
-class CameBack(NamedTuple):
+class CameBack(Record):
     """What a restore brought."""
 
     log: TaskLog | None

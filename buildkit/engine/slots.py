@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+
+from buildkit.core.record import Record
 
 _LOAD_AGE_NS = 100_000_000  # the kernel makes a new average every five seconds
 
 
-class Stay(NamedTuple):
+class Stay(Record):
     """A job's time in a slot."""
 
     slot: int  # from 1; 0: there was none left

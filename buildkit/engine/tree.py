@@ -12,8 +12,8 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import NamedTuple
 
+from buildkit.core.record import Record
 from buildkit.engine.loop import EventLoop, Timer
 from buildkit.engine.procfs import JOB_VARIABLE, Process, adopt_orphans, list_processes, read_job_mark
 
@@ -24,7 +24,7 @@ _GIVE_UP_S = 1.0  # after SIGKILL: what is left then hangs in the kernel or belo
 _START_SLACK_S = 0.05  # the kernel counts starts in ticks of 10 ms
 
 
-class Root(NamedTuple):
+class Root(Record):
     """What is known of a job's processes from the moment they were started."""
 
     pid: int

@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Mapping, MutableMapping
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from buildkit.core.plan import Task, TaskKind
+from buildkit.core.record import Record
 from buildkit.engine.loop import EventLoop
 from buildkit.engine.scheduler import Scheduler
 from buildkit.frontend.ci import ci_service
@@ -65,7 +66,7 @@ def folding_of(environ: Mapping[str, str]) -> Folding | None:
     return GitHubFolding() if service == "github" else GitLabFolding()
 
 
-class RunParts(NamedTuple):
+class RunParts(Record):
     """The parts of a run that observers look at."""
 
     context: RunContext

@@ -10,16 +10,17 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
 from doit.exceptions import BaseFail, InvalidTask, TaskFailed
 from doit.task import Stream
 from doit.task import Task as DoitTask
 
+from buildkit.core.record import Record
 from buildkit.engine.job import JobStatus, RunnerReply
 
 
-class Payload(NamedTuple):
+class Payload(Record):
     """What a worker needs beyond the doit task that it already holds.
 
     One is sent for each task: a tuple is pickled in half the time of a dataclass.
@@ -48,7 +49,7 @@ class Reply:
     fail: BaseFail
 
 
-class _Wrote(NamedTuple):
+class _Wrote(Record):
     """What each action wrote."""
 
     outs: list[str | None]

@@ -12,12 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import buildkit
 from buildkit.core.errors import BuildkitError, ExitCode
 from buildkit.core.execution import Decision, Execution
 from buildkit.core.plan import Plan, Task, TaskKind
+from buildkit.core.record import Record
 from buildkit.engine.events import Aborted, EventSink
 from buildkit.engine.host import Host
 from buildkit.engine.job import Executor, JobOutcome, Pipeline
@@ -51,7 +52,7 @@ _UNSEEN_QUANTILE = 0.9  # a task without history is taken for one of the long on
 _NAMED = 10  # outputs that a warning names; whoever removes a folder changes thousands
 
 
-class SessionOptions(NamedTuple):
+class SessionOptions(Record):
     """What the user asked for on the command line."""
 
     width: int

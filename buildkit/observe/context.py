@@ -9,15 +9,15 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
+from buildkit.core.record import Record
 from buildkit.state.runs import RunInfo
 
 TRACEPARENT = "TRACEPARENT"  # the variable in which programs without headers pass the context on
 _TRACEPARENT = r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
 
 
-class TraceContext(NamedTuple):
+class TraceContext(Record):
     """The trace of a run: ids in hexadecimal digits, as W3C writes them."""
 
     trace_id: str
@@ -58,7 +58,7 @@ def parse_traceparent(text: str | None) -> tuple[str, str, bool] | None:
     return trace_id, parent_id, bool(int(flags, 16) & 1)
 
 
-class RunContext(NamedTuple):
+class RunContext(Record):
     """The run that is being observed."""
 
     info: RunInfo

@@ -7,10 +7,11 @@ in a module of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from buildkit.core.execution import Decision, Execution
 from buildkit.core.plan import TaskKind
+from buildkit.core.record import Record
 from buildkit.engine import events
 from buildkit.engine.events import Failure
 from buildkit.engine.job import JobStatus
@@ -20,7 +21,7 @@ from buildkit.observe.observer import Handler
 _TAIL_LINES = 200  # of the output of a task that failed
 
 
-class Ended(NamedTuple):
+class Ended(Record):
     """How a task ended, and what there is to say about it."""
 
     execution: Execution
@@ -77,7 +78,7 @@ class Executions:
         self.ended.append(Ended(event.execution, event.task.location, event.failure, status, output))
 
 
-class FinishedRun(NamedTuple):
+class FinishedRun(Record):
     """A run that is over, as it is written down."""
 
     context: RunContext

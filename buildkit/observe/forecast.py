@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from buildkit.core.plan import TaskKind
+from buildkit.core.record import Record
 from buildkit.engine.scheduler import Node, Scheduler
 from buildkit.observe.progress import Progress
 
@@ -24,7 +24,7 @@ _OVERRUN = 0.1  # a task that takes longer than predicted: this share of its tim
 _KNOWN_SHARE = 0.5  # of the work left; with less of it predicted, nothing is foretold
 
 
-class Estimate(NamedTuple):
+class Estimate(Record):
     """When a run is expected to be over."""
 
     at_ns: int  # when it was made, on the monotonic clock

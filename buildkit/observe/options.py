@@ -5,7 +5,7 @@ What belongs here: names. Imported where the loading of a dodo.py is watched, so
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from buildkit.core.record import Record
 
 # With one of these in the environment, spans are expected of every run.
 OBSERVING_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -13,7 +13,7 @@ OBSERVING_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES
 EVENTS_SETTING = "the setting 'events'"
 
 
-class ObserveOptions(NamedTuple):
+class ObserveOptions(Record):
     """What the command line, or the settings, ask for; paths count from the directory of the dodo.py."""
 
     events: str | None = None

@@ -8,17 +8,18 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from buildkit.core.execution import Decision, Execution
 from buildkit.core.plan import Task, TaskKind
+from buildkit.core.record import Record
 from buildkit.engine import events
 from buildkit.observe.observer import Handler
 
 _PACE_TASKS = 1000  # recent ones tell how fast it goes now, and a long run must not keep them all
 
 
-class RunningTask(NamedTuple):
+class RunningTask(Record):
     """A task whose actions are going on."""
 
     task: Task
@@ -26,7 +27,7 @@ class RunningTask(NamedTuple):
     started_ns: int  # on the monotonic clock
 
 
-class Finished(NamedTuple):
+class Finished(Record):
     """What the execution of a task says about the pace of the run."""
 
     task: str

@@ -7,14 +7,14 @@ names of the metrics, which docs/reference/events.md lists. All are gauges of th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
 
 from buildkit.core.execution import Decision
+from buildkit.core.record import Record
 from buildkit.observe.executions import Ended, Executions, FinishedRun
 from buildkit.observe.files import ReplacedFile
 
 
-class Metric(NamedTuple):
+class Metric(Record):
     """One metric: its name with the unit, what it is, and its samples by labels."""
 
     name: str

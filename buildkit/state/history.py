@@ -9,11 +9,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 from buildkit.core.errors import UsageError
 from buildkit.core.execution import Decision, Execution, Reason
 from buildkit.core.quantiles import whole_median
+from buildkit.core.record import Record
 from buildkit.state import pending, retention, rows
 from buildkit.state.database import storable, transaction
 from buildkit.state.names import Interned
@@ -50,7 +51,7 @@ _SELECT_EXECUTIONS = f"""
 """  # noqa: S608 constants
 
 
-class Point(NamedTuple):
+class Point(Record):
     """A successful execution, as far as trends are concerned."""
 
     run_id: int
@@ -60,7 +61,7 @@ class Point(NamedTuple):
     beside: float | None  # see Execution
 
 
-class Day(NamedTuple):
+class Day(Record):
     """The totals of a day (UTC, counted from 1970-01-01) on one class of machine."""
 
     day: int
@@ -72,7 +73,7 @@ class Day(NamedTuple):
     bytes_stored: int
 
 
-class Accepted(NamedTuple):
+class Accepted(Record):
     """A person's word that the level of a task is right as it is."""
 
     task: str

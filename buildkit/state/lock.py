@@ -14,9 +14,9 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import NamedTuple
 
 from buildkit.core.errors import LockHeldError, StateError
+from buildkit.core.record import Record
 from buildkit.state.directory import ensure_state_directory, state_directory, unusable
 
 LOCK_NAME = "lock"
@@ -28,7 +28,7 @@ _RETRY_S = 0.005
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
-class Holder(NamedTuple):
+class Holder(Record):
     """The run that holds a project; its `pid` is None where it died before it could write who it is."""
 
     pid: int | None = None

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from buildkit.core.execution import Decision
+from buildkit.core.record import Record
 
 
 def new_run_uid() -> str:
@@ -84,7 +85,7 @@ class RunInfo:
     __hash__ = None  # type: ignore[assignment]  # it changes; `object` is declared to have one
 
 
-class RunSummary(NamedTuple):
+class RunSummary(Record):
     """What is known of a run when it ends."""
 
     wall_ns: int
@@ -105,7 +106,7 @@ class RunSummary(NamedTuple):
     critical_path: tuple[str, ...] = ()
 
 
-class RunRecord(NamedTuple):
+class RunRecord(Record):
     """A run as the history keeps it."""
 
     id: int

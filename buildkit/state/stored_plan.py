@@ -9,15 +9,16 @@ from __future__ import annotations
 import marshal
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from zlib import crc32
 
 from buildkit.core.config import TaskSettings
 from buildkit.core.plan import Check, CheckKind, CommandAction, GetArg, Plan, Task, TaskKind
+from buildkit.core.record import Record
 from buildkit.state import snapshot
 
 
-class Request(NamedTuple):
+class Request(Record):
     """How the run was asked for, as far as it matters for the next one: doit's options, resolved."""
 
     width: str
@@ -30,7 +31,7 @@ class Request(NamedTuple):
     live: bool
 
 
-class Body(NamedTuple):
+class Body(Record):
     """What the file holds; numbers of tasks count from 0 in the order of `names`."""
 
     salt: bytes  # of the snapshot that the plan belongs to

@@ -10,11 +10,11 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable
-from typing import NamedTuple
 
 from xxhash import xxh3_64_hexdigest
 
 from buildkit.core.fingerprint import Fingerprint
+from buildkit.core.record import Record
 from buildkit.state.database import UndecodableError, transaction
 
 OK = "ok"
@@ -35,7 +35,7 @@ _CHECKSUM = "buildkit.checksum"  # in `extra`, of values and result
 Path = str | bytes  # file names that are not UTF-8 are kept as the bytes that they are
 
 
-class Trace(NamedTuple):
+class Trace(Record):
     """The record of a task, without its components, which are only read to explain a difference."""
 
     action_key: str | None
@@ -48,7 +48,7 @@ class Trace(NamedTuple):
     extra: str  # JSON: what doit's own objects keep beside values and result
 
 
-class TraceRow(NamedTuple):
+class TraceRow(Record):
     """A trace to be written."""
 
     task: str

@@ -25,10 +25,7 @@ _BATCH = 5000  # executions that are written at once
 
 def _fields(shape: type) -> dict[str, str]:
     """Return the names and annotations of what makes such a record, in their order."""
-    constructor: Any = shape.__new__ if issubclass(shape, tuple) else shape.__init__
-    kinds = {
-        name: getattr(kind, "__forward_arg__", kind) for name, kind in constructor.__annotations__.items()
-    }
+    kinds: dict[str, str] = (shape if issubclass(shape, tuple) else shape.__init__).__annotations__
     return {name: kind for name, kind in kinds.items() if name != "return"}
 
 
