@@ -30,7 +30,6 @@ from buildkit.frontend.answer import (
     WatchingTable,
     data_version,
     signatures_of,
-    skip_line,
     skip_lines,
     split_summary,
 )
@@ -247,7 +246,8 @@ class _PlannedRun:
         return PlainConsole(
             sys.stdout if observing.screen is None else observing.screen.stream(sys.stdout),
             TaskOutput(parallel=parallel, voice=observing.voice, folding=observing.folding),
-            lines=[(name, skip_line(name)) for name in plan.order()],
+            names=plan.order(),
+            skip_lines=skip_lines,
             running=self._tasks.keys(),
             in_order=not parallel,
             continue_=request.continue_,

@@ -67,11 +67,6 @@ def split_summary(summary: RunSummary) -> tuple[str, str]:
     return before + middle[:4], behind
 
 
-def skip_line(name: str) -> str:
-    """Return what is printed of a task that is up to date: nothing where its name is a hidden one."""
-    return "" if name.startswith("_") else f"-- {name}\n"
-
-
 def skip_lines(names: Iterable[str]) -> str:
-    """Return what is printed of tasks that are up to date."""
-    return "".join(map(skip_line, names))
+    """Return what is printed of tasks that are up to date: nothing where a name is a hidden one."""
+    return "".join([f"-- {name}\n" for name in names if not name.startswith("_")])

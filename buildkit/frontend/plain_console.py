@@ -6,7 +6,8 @@ affair: it is called once there is one, because it brings doit along.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from buildkit.core.plan import Task
@@ -27,7 +28,8 @@ class PlainConsole:
         out: TextIO,
         output: TaskOutput,
         *,
-        lines: Sequence[tuple[str, str]],
+        names: Sequence[str],
+        skip_lines: Callable[[Iterable[str]], str],
         running: Set[str],
         in_order: bool,
         continue_: bool,
@@ -36,7 +38,7 @@ class PlainConsole:
         folding: Folding | None,
         warn: Callable[[str], None],
     ) -> None:
-        """`lines` are those of all tasks if they are up to date, each with the name of the task, in order.
+        """`names` are those of all tasks, in order; `skip_lines` returns what is said of those up to date.
 
         `running` are the tasks that the run looks at, which may become more; with `in_order` the lines of
         others come between theirs, as they do in a sequential run, and else first.
@@ -45,7 +47,8 @@ class PlainConsole:
         self._output = output
         self._running = running
         self._ended: set[str] = set()
-        self._lines = lines
+        self._names = names
+        self._skip_lines = skip_lines
         self._next = 0
         self._in_order = in_order
         self._continue = continue_
@@ -80,15 +83,14 @@ class PlainConsole:
 
     def _skip_to(self, task: str | None) -> None:
         """Print the lines of tasks that the run does not look at, up to that of `task`."""
-        said = []
-        while self._next < len(self._lines):
-            name, line = self._lines[self._next]
-            if name == task:
-                break
-            self._next += 1
-            if name not in self._running:
-                said.append(line)
-        self._out.write("".join(said))
+        begin, self._next = self._next, len(self._names)
+        if task is not None:
+            with suppress(ValueError):
+                self._next = self._names.index(task, begin)
+        running = self._running
+        self._out.write(
+            self._skip_lines([name for name in self._names[begin : self._next] if name not in running])
+        )
 
     def not_come_to(self) -> list[str]:
         """Return the tasks whose lines have not been printed, of those that the run does not look at."""

@@ -38,6 +38,7 @@ _GONE = -1  # no signature: Python's hashes never are
 _WORTH_SHARING = 15_000  # so many files pay for a child process
 _PART = 2000  # files of a folder that are looked at in one go
 _WORTH_GOING = 8  # so many files in a folder pay for going there, which makes each path shorter
+_COMPARED = 256  # signatures at once
 _MANY = 100  # paths from which a table of all of them is cheaper than a search for each
 
 
@@ -160,9 +161,19 @@ def names_of(paths: "Iterable[str]", folders: "Iterable[tuple[bytes, int]]") -> 
 def paths_of(snapshot: Snapshot, numbers: "Sequence[int] | None" = None) -> list[bytes]:
     """Return all paths in their order, or those with these numbers."""
     names = snapshot.names.split(b"\0")
-    folders = [folder for folder, count in snapshot.folders for _ in range(count)]
-    wanted = range(len(names)) if numbers is None else numbers
-    return [os.path.join(folders[number], names[number]) for number in wanted]
+    if numbers is None or len(numbers) > _MANY:
+        folders = [folder for folder, count in snapshot.folders for _ in range(count)]
+        wanted = range(len(names)) if numbers is None else numbers
+        return [os.path.join(folders[number], names[number]) for number in wanted]
+    return [os.path.join(_folder_of(snapshot, number), names[number]) for number in numbers]
+
+
+def _folder_of(snapshot: Snapshot, number: int) -> bytes:
+    for folder, count in snapshot.folders:
+        if number < count:
+            return folder
+        number -= count
+    return b""
 
 
 def numbers_of(snapshot: Snapshot, paths: "Collection[str]") -> dict[str, int]:
@@ -341,8 +352,13 @@ def files_changed(snapshot: Snapshot) -> list[int] | None:
         return []
     if len(found) != len(snapshot.signatures):
         return None
-    pairs = zip(unpacked(found), unpacked(snapshot.signatures), strict=True)
-    return [number for number, (now, then) in enumerate(pairs) if now != then]
+    different: list[int] = []
+    for begin in range(0, len(found), 8 * _COMPARED):  # most parts are the same, and then nothing is unpacked
+        now, then = found[begin : begin + 8 * _COMPARED], snapshot.signatures[begin : begin + 8 * _COMPARED]
+        if now != then:
+            pairs = enumerate(zip(unpacked(now), unpacked(then), strict=True), begin // 8)
+            different += [number for number, (one, other) in pairs if one != other]
+    return different
 
 
 def _look_one_by_one(snapshot: Snapshot) -> bytes:
