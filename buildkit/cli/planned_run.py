@@ -80,7 +80,7 @@ class _PlannedRun:
     """One such run, under the lock of the project."""
 
     def __init__(
-        self, rest: Rest, plan: StoredPlan, content: bytes, names: Iterable[str], lock: ProjectLock
+        self, rest: Rest, plan: StoredPlan, content: memoryview, names: Iterable[str], lock: ProjectLock
     ) -> None:
         """`names` are the tasks that may have to run, groups included; `content` is the plan's file."""
         self._rest = rest
@@ -265,7 +265,8 @@ class _PlannedRun:
             self._found.touched = snapshot.touched_so_far("")
             if workspace.traces.dirty or not self._learn(workspace, known):
                 return False
-            snapshot.write("", self._rest.name, self._found, self._content)
+            snapshot.keep_plan("", self._rest.name, self._content)
+            snapshot.write("", self._rest.name, self._found)
         except (OSError, sqlite3.Error, BuildkitError):
             return False
         return True

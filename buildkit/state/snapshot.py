@@ -31,6 +31,7 @@ _KEPT = 64  # files, two for a command line; the oldest goes first
 _KEPT_BYTES = 256 * 2**20  # of all of them together
 _SUFFIX = ".snapshot"
 _PLAN_SUFFIX = ".plan"
+_PLAN_CHECKSUM = 8  # bytes ahead of it
 _REASON_SUFFIX = ".reason"
 
 
@@ -144,14 +145,33 @@ def read(project: str, name: str) -> Snapshot | None:
         return None
 
 
-def read_plan(project: str, name: str) -> bytes | None:
+def read_plan(project: str, name: str) -> "memoryview | None":
     """Return what was written with the snapshot of that name as its plan; None where there is none."""
     try:
         with open(os.path.join(project, DIRECTORY, name + _PLAN_SUFFIX), "rb", buffering=0) as file:
-            content = file.read()
+            content = memoryview(file.read())
     except OSError:
         return None
-    return content[4:] if crc32(memoryview(content)[4:]).to_bytes(4, "little") == content[:4] else None
+    plan = content[_PLAN_CHECKSUM:]
+    return plan if _plan_checksum(plan) == content[:_PLAN_CHECKSUM] else None
+
+
+def _plan_checksum(plan: "bytes | memoryview") -> bytes:
+    from xxhash import xxh3_64_digest  # plans are megabytes, which takes `crc32` a millisecond
+
+    return xxh3_64_digest(plan)
+
+
+def keep_plan(project: str, name: str, plan: "bytes | memoryview") -> None:
+    """Have the plan of that name, which is this one, be among the newest; OSError as it comes."""
+    try:
+        os.utime(os.path.join(project, DIRECTORY, name + _PLAN_SUFFIX))
+    except FileNotFoundError:  # somebody has thrown all away meanwhile
+        _write_plan(project, name, plan)
+
+
+def _write_plan(project: str, name: str, plan: "bytes | memoryview") -> None:
+    _replace(project, name + _PLAN_SUFFIX, b"".join((_plan_checksum(plan), plan)))
 
 
 def identity(project: str, name: str) -> tuple[int, int, int] | None:
@@ -171,7 +191,7 @@ def exists(project: str, name: str) -> bool:
 def write(project: str, name: str, snapshot: Snapshot, plan: bytes | None = None) -> None:
     """Put a snapshot in the place of the one of that name, and its plan; OSError as it comes."""
     if plan is not None:
-        _replace(project, name + _PLAN_SUFFIX, crc32(plan).to_bytes(4, "little") + plan)
+        _write_plan(project, name, plan)
     body = marshal.dumps(snapshot.values())
     _replace(project, name + _SUFFIX, _MAGIC + crc32(body).to_bytes(4, "little") + body)
     _remove(project, name + _REASON_SUFFIX)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import marshal
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 from zlib import crc32
 
@@ -37,7 +38,8 @@ class Body(Record):
     salt: bytes  # of the snapshot that the plan belongs to
     request: tuple[object, ...]
     names: list[str]
-    tasks: list[bytes]  # each by itself, see `_encode`
+    task_ends: bytes  # for each task, where it ends in `tasks`
+    tasks: bytes  # see `_encode`; each is taken apart by itself
     selected: tuple[str, ...]
     programs: tuple[str, ...]  # see `Plan.programs`
     output_count: int
@@ -62,6 +64,7 @@ class StoredPlan(Plan):
         super().__init__((), body.selected)
         self._body = body
         self._numbers = {name: number for number, name in enumerate(body.names)}
+        self._ends = memoryview(body.task_ends).cast("Q")
         self._complete = False
         self.salt = body.salt
         self.request = Request._make(body.request)
@@ -81,7 +84,9 @@ class StoredPlan(Plan):
     def __getitem__(self, name: str) -> Task:
         found = self._tasks.get(name)
         if found is None:
-            found = self._tasks[name] = _decode(self._body.tasks[self._numbers[name]])
+            number = self._numbers[name]
+            begin = self._ends[number - 1] if number else 0
+            found = self._tasks[name] = _decode(self._body.tasks[begin : self._ends[number]])
         return found
 
     def get(self, name: str) -> Task | None:
@@ -205,11 +210,13 @@ def encode(
         for path in (*task.inputs, *task.outputs):
             if path in files and path not in fixed:
                 files[path].append(number)
+    encoded = [_encode(task) for task in plan]
     body = Body(
         salt,
         tuple(request),
         names,
-        [_encode(task) for task in plan],
+        array("Q", accumulate(map(len, encoded))).tobytes(),
+        b"".join(encoded),
         plan.selected,
         tuple(plan.programs),
         plan.output_count,
@@ -222,8 +229,8 @@ def encode(
     return _MAGIC + marshal.dumps(plain)
 
 
-def read(project: str, name: str, salt: bytes) -> tuple[StoredPlan, bytes] | None:
-    """Return the plan that belongs to the snapshot with that salt, and the file; None where there is none."""
+def read(project: str, name: str, salt: bytes) -> tuple[StoredPlan, memoryview] | None:
+    """Return the plan that belongs to the snapshot with that salt, and its file; None where there is none."""
     content = snapshot.read_plan(project, name)
     body = body_of(content) if content is not None else None
     if content is None or body is None or body.salt != salt:
@@ -231,7 +238,7 @@ def read(project: str, name: str, salt: bytes) -> tuple[StoredPlan, bytes] | Non
     return StoredPlan(body), content
 
 
-def body_of(content: bytes) -> Body | None:
+def body_of(content: bytes | memoryview) -> Body | None:
     """Return what `encode` made the content of; None where it is of another format."""
     if content[: len(_MAGIC)] != _MAGIC:
         return None
