@@ -11,15 +11,18 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from buildkit.cache.cas import read_exactly
 from buildkit.cache.errors import OutputChanged, OutputMissing, OutputUnstorable
-from buildkit.cache.protocols import BlobStore
 from buildkit.cache.result import OutputFile, OutputKind
 from buildkit.cache.tree import check_unchanged, walk
 from buildkit.core.digest import XXH3, Digest, digest_bytes, digest_fd, digest_file
 from buildkit.core.fingerprint import PERMISSION_BITS, Fingerprint, fingerprint_from
 from buildkit.core.record import Record
+
+if TYPE_CHECKING:
+    from buildkit.cache.protocols import BlobStore
 
 # Up to here a file is held in memory as a whole; above, the file system copies it.
 SMALL_BYTES = 1024 * 1024

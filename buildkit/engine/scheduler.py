@@ -13,7 +13,6 @@ from enum import Enum
 
 from buildkit.core.errors import PlanError
 from buildkit.core.execution import Decision
-from buildkit.core.graph import CycleFound, upstream_first
 from buildkit.core.plan import Plan, Task, TaskKind
 
 
@@ -340,6 +339,7 @@ def _tell(node: Node, other: Node) -> None:
 
 def refuse_cycles(plan: Plan) -> None:
     """Raise PlanError where tasks that were asked for wait for each other; looks at what is known by now."""
+    from buildkit.core.graph import CycleFound, upstream_first  # plans that are stored have no cycles
 
     def before(name: str) -> Iterable[str]:
         task = plan.get(name)
