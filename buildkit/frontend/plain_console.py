@@ -94,7 +94,7 @@ class PlainConsole:
 
     def not_come_to(self) -> list[str]:
         """Return the tasks whose lines have not been printed, of those that the run does not look at."""
-        return [name for name, _line in self._lines[self._next :] if name not in self._running]
+        return [name for name in self._names[self._next :] if name not in self._running]
 
     def _say(self, task: Task, line: str) -> None:
         if self._in_order and task.name in self._running:
