@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from buildkit.cache.early import EarlyStore
 from buildkit.cache.local import LocalCache
 from buildkit.cache.location import cache_directory
 from buildkit.core.config import Settings, load_settings
@@ -102,6 +101,8 @@ class Workspace:
 
     def keep_early(self) -> Keep:
         """Return what reads outputs, and stores them, in the workers that have made them."""
+        from buildkit.cache.early import EarlyStore  # only where Python actions run
+
         if self.cache is None:
             return EarlyStore(None, self.root).keep
         return self.cache.early(root=self.root, marks=names_of_place(self.root, os.environ)).keep
