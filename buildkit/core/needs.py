@@ -19,10 +19,10 @@ class Needs:
     def __init__(
         self, environment: Iterable[str] = (), programs: Iterable[str] = (), doubts: Iterable[str] = ()
     ) -> None:
-        self._environment = dict.fromkeys(environment)
-        self._programs = dict.fromkeys(programs)
+        self._environment: dict[str, None] = dict.fromkeys(environment) if environment else {}
+        self._programs: dict[str, None] = dict.fromkeys(programs) if programs else {}
         self._scripts: dict[str, None] = {}
-        self._doubts = dict.fromkeys(doubts)
+        self._doubts: dict[str, None] = dict.fromkeys(doubts) if doubts else {}
 
     def add_variables(self, names: Iterable[str]) -> None:
         """Note environment variables."""
@@ -40,7 +40,8 @@ class Needs:
     def add_text(self, text: str, directory: str | None) -> None:
         """Note what a command line for the shell depends on; what cannot be told is a doubt."""
         found = analyze(text)
-        self._programs.update(dict.fromkeys(seen_from(found.programs, directory)))
+        for name in found.programs if directory is None else seen_from(found.programs, directory):
+            self._programs[name] = None
         if found.scripts:
             self._scripts.update(dict.fromkeys(seen_from(found.scripts, directory)))
         if found.variables:
@@ -55,7 +56,7 @@ class Needs:
     @property
     def environment(self) -> tuple[str, ...]:
         """The variables, sorted."""
-        return tuple(sorted(self._environment))
+        return tuple(sorted(self._environment)) if self._environment else ()
 
     def programs(self, inputs: Set[str] = frozenset()) -> tuple[str, ...]:
         """Return all programs and scripts, sorted; a script that is an input counts as one already."""
@@ -67,4 +68,4 @@ class Needs:
     @property
     def uncacheable(self) -> str | None:
         """All doubts in one text, None where there are none."""
-        return "; ".join(self._doubts) or None
+        return "; ".join(self._doubts) if self._doubts else None

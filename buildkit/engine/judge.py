@@ -20,7 +20,7 @@ from buildkit.core.plan import CheckKind, Plan, Task, TaskKind
 from buildkit.core.tools import ToolResolver
 from buildkit.engine.expansion import analyzed, has_open_texts
 from buildkit.engine.host import CheckAnswer, Host
-from buildkit.engine.outputs import AS_RECORDED, OutputsSeen, compare_outputs, decode_outputs
+from buildkit.engine.outputs import AS_RECORDED, OutputsSeen, are_as_recorded, compare_outputs, decode_outputs
 from buildkit.engine.values import ValueMissingError, ValueTable
 from buildkit.state.traces import FAILED, FORGOTTEN, OK, Trace, TraceStore
 
@@ -167,7 +167,7 @@ class Judge:
         seen_outputs = AS_RECORDED
         differences: tuple[Reason, ...] = ()
         if status is RecordStatus.OK and trace is not None:
-            if task.outputs or len(trace.outputs) > 2:
+            if not are_as_recorded(task.outputs, trace.outputs, self._table):
                 recorded = decode_outputs(trace.outputs)
                 seen_outputs = compare_outputs(task.outputs, recorded, self._table, self._root)
             if not same:

@@ -92,12 +92,13 @@ class Scheduler:
         plan: Plan,
         *,
         by_critical_path: bool,
-        expected_s: Callable[[str], float] = lambda _name: 0.0,
+        expected_s: Callable[[str], float] | None = None,
         order: Callable[[list[Node]], None] | None = None,
         only: Collection[str] | None = None,
     ) -> None:
         """Sort what is ready by predicted critical path, or, without `by_critical_path`, as doit would.
 
+        Without `expected_s` all paths count as equally long.
         With `only`, all other tasks are known to be up to date, and get no nodes. `order` may shuffle each
         batch of ready nodes: tests use it to try schedules.
         """
@@ -150,13 +151,17 @@ class Scheduler:
                     names = list(on_path)
                     raise cycle_error([*names[names.index(edge) :], edge], self._plan[edge])
                 if edge not in self.nodes:
+                    following = self._edges(edge)
+                    if not following:
+                        created.append(self._create(edge, following, before))
+                        continue
                     on_path[edge] = None
-                    stack.append((edge, iter(self._edges(edge))))
+                    stack.append((edge, iter(following)))
                     break
             else:
                 stack.pop()
                 del on_path[name]
-                created.append(self._create(name, before))
+                created.append(self._create(name, self._edges(name), before))
         return self.nodes[root]
 
     def _edges(self, name: str) -> tuple[str, ...]:
@@ -164,13 +169,12 @@ class Scheduler:
         edges = (*task.calc_deps, *task.waits) if task.calc_deps else task.waits
         return edges if self._only is None else tuple([edge for edge in edges if edge in self._only])
 
-    def _create(self, name: str, before: Node | None) -> Node:
+    def _create(self, name: str, edges: Iterable[str], before: Node | None) -> Node:
         self._count += 1
         rank = float(self._count) if before is None else before.rank - 1.0 + self._count * 1e-9
-        node = Node(self._plan[name], rank)
-        self.nodes[name] = node
+        node = self.nodes[name] = Node(self._plan[name], rank)
         self.open += 1
-        for edge in self._edges(name):
+        for edge in edges:
             self._wait(node, self.nodes[edge])
         return node
 
@@ -191,12 +195,17 @@ class Scheduler:
             _tell(node, other)
 
     def _predict(self, created: list[Node]) -> None:
-        if not self._by_critical_path:
+        expected_s = self._expected_s
+        if not self._by_critical_path or expected_s is None:
             return
         # Nodes were created with what they wait for ahead of them, so backwards means: dependents first.
         for node in reversed(created):
-            behind = max((other.path_s for other in node.dependents), default=0.0)
-            node.path_s = behind + self._expected_s(node.task.name)
+            path_s = expected_s(node.task.name)
+            if len(node.dependents) == 1:
+                path_s += node.dependents[0].path_s
+            elif node.dependents:
+                path_s += max([other.path_s for other in node.dependents])
+            node.path_s = path_s
 
     def _make_ready(self, node: Node) -> None:
         node.state = NodeState.READY

@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 
-from buildkit.core.fingerprint import Fingerprint, FingerprintTable
+from buildkit.core.fingerprint import Fingerprint, FingerprintTable, is_racy
 from buildkit.core.humanize import duration
 from buildkit.frontend.workspace import Workspace
 from buildkit.report.summary import summary_line
@@ -24,12 +24,12 @@ class WatchingTable(FingerprintTable):
 
     def __init__(self, inner: FingerprintTable) -> None:
         super().__init__({})
-        self._inner = inner
+        self._look = inner.current
         self.seen: dict[str, Fingerprint | None] = {}
 
     def current(self, path: str) -> Fingerprint | None:
         """Ask the run's table."""
-        found = self.seen[path] = self._inner.current(path)
+        found = self.seen[path] = self._look(path)
         return found
 
 
@@ -40,15 +40,19 @@ def signatures_of(paths: Iterable[str], seen: dict[str, Fingerprint]) -> tuple[l
     judged under, and is read by the next run.
     """
     signatures = []
-    modes = array("H")
+    modes = []
     digests = []
+    signature_of_parts = facts.signature_of_parts
     for path in paths:
-        digest, mtime_ns, ctime_ns, size, inode, _device, mode, _hashed_at_ns = fingerprint = seen[path]
-        parts = (mtime_ns, ctime_ns, size, inode if inode >= 0 else inode + (1 << 64))
-        signatures.append(0 if fingerprint.racy else facts.signature_of_parts(*parts))
-        digests.append(bytes.fromhex(digest.split(":")[1]))
+        digest, mtime_ns, ctime_ns, size, inode, _device, mode, hashed_at_ns = seen[path]
+        if is_racy(mtime_ns, ctime_ns, hashed_at_ns):
+            signatures.append(0)
+        else:
+            inode = inode if inode >= 0 else inode + (1 << 64)
+            signatures.append(signature_of_parts(mtime_ns, ctime_ns, size, inode))
+        digests.append(digest.split(":", 2)[1])
         modes.append(mode)
-    return signatures, b"".join(digests), modes.tobytes()
+    return signatures, bytes.fromhex("".join(digests)), array("H", modes).tobytes()
 
 
 def data_version(workspace: Workspace) -> int | None:

@@ -18,18 +18,21 @@ from buildkit.core.command import fill_placeholders
 from buildkit.core.plan import CommandAction
 
 _OPTIONS = frozenset({"cwd", "env"})  # of a CmdAction, that the engine knows too
+# The fields of a command from `cwd` on, where the dodo.py says nothing about them.
+_ORDINARY: tuple[None, None, None, str, str, bool] = (None, None, None, "utf-8", "replace", False)
+_ORDINARY_TEXT = (True, "", *_ORDINARY)
 _PLAIN = (str, int, float, bool, list, type(None))
 
 
 def command_of(raw: Any, expansion: str) -> CommandAction | None:
     """Return an action as a command, None where doit has to run it; `expansion` is what its texts use."""
     if isinstance(raw, str):
-        return CommandAction(raw, (), True, expansion, None, None, None, "utf-8", "replace", False)
+        return CommandAction(raw, (), True, _open(raw, expansion), *_ORDINARY)
     if isinstance(raw, list):
         words = _words(raw)
         if words is None:
             return None
-        return CommandAction(None, words, False, "", None, None, None, "utf-8", "replace", False)
+        return CommandAction(None, words, False, "", *_ORDINARY)
     if type(raw) is not CmdAction or not _OPTIONS.issuperset(raw.pkwargs):
         return None
     cwd, env = raw.pkwargs.get("cwd"), raw.pkwargs.get("env")
@@ -40,11 +43,20 @@ def command_of(raw: Any, expansion: str) -> CommandAction | None:
     pairs = None if env is None else tuple(sorted(env.items()))
     rest = (cwd, pairs, raw.save_out, raw.encoding, raw.decode_error, bool(raw.buffering))
     if isinstance(raw._action, str):
-        return CommandAction(raw._action, (), bool(raw.shell), expansion, *rest)
+        return CommandAction(raw._action, (), bool(raw.shell), _open(raw._action, expansion), *rest)
     words = _words(raw._action) if isinstance(raw._action, list) else None
     if words is None or raw.shell:
         return None  # a callable command, or a list for the shell: doit's own way is the reference
     return CommandAction(None, words, False, "", *rest)
+
+
+def _open(text: str, expansion: str) -> str:
+    """Return how placeholders in a text are filled, "" where there can be none."""
+    if expansion == "old" and "%" not in text:
+        return ""
+    if expansion == "new" and "{" not in text and "}" not in text:
+        return ""
+    return expansion
 
 
 def filled(action: CommandAction, task: DoitTask, options: Mapping[str, Any]) -> CommandAction | None:
@@ -53,12 +65,8 @@ def filled(action: CommandAction, task: DoitTask, options: Mapping[str, Any]) ->
     None where only doit can fill them.
     """
     text = action.text
-    if text is None:
+    if text is None or not action.expansion:
         return action
-    if action.expansion == "old" and "%" not in text:
-        return action._replace(expansion="")
-    if action.expansion == "new" and "{" not in text and "}" not in text:
-        return action._replace(expansion="")
     if not all(isinstance(value, _PLAIN) for value in options.values()):
         return None  # a typed option: only doit has the object
     if task.getargs or task.calc_dep or "changed" in text:
@@ -76,7 +84,11 @@ def filled(action: CommandAction, task: DoitTask, options: Mapping[str, Any]) ->
 
 def described(action: CommandAction) -> str:
     """Return the text of a command with whatever else changes what it does."""
-    text = action.text if action.text is not None else json.dumps(list(action.words))
+    text = action.text
+    if text is not None and action[2:] == _ORDINARY_TEXT:
+        return text  # what follows comes to the same
+    if text is None:
+        text = json.dumps(list(action.words))
     extras = {
         "cwd": action.cwd,
         "save_out": action.save_out,

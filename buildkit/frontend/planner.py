@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from doit.action import BaseAction, CmdAction, PythonAction
 from doit.task import Task as DoitTask
 from doit.tools import Interactive, LongRunning, PythonInteractiveAction
 
-from buildkit.core.config import TaskSettings, parse_task_settings
+from buildkit.core.config import DEFAULT_TASK_SETTINGS, TaskSettings, parse_task_settings
 from buildkit.core.key import Component, secret_digest
 from buildkit.core.needs import Needs
 from buildkit.core.plan import Check, CheckKind, CommandAction, GetArg, Task, TaskKind
@@ -26,6 +26,7 @@ from buildkit.frontend.checks import describe_checks
 from buildkit.frontend.commands import command_of, described, filled, is_environment
 
 _INTERACTIVE = (LongRunning, Interactive, PythonInteractiveAction)
+_FIRST_COMMAND = "command:1"  # one text for all tasks
 _PLATFORM: Component = ("platform", f"{sys.platform} {platform.machine()}")
 
 
@@ -60,7 +61,7 @@ class Planner:
         settings = (
             parse_task_settings(task.meta, f"task '{task.name}'{f' ({location})' if location else ''}")
             if task.meta
-            else TaskSettings()
+            else DEFAULT_TASK_SETTINGS
         )
         common = {
             "name": task.name,
@@ -103,7 +104,7 @@ class Planner:
         for here; a source that would run every time stays a setup task, as doit has it.
         """
         if not task.setup_tasks:
-            return tuple(dict.fromkeys(task.task_dep)), ()
+            return tuple(dict.fromkeys(task.task_dep)) if task.task_dep else (), ()
         sources = {source for source, _key in task.getargs.values()}
         waits = dict.fromkeys(task.task_dep)
         setup: dict[str, None] = {}
@@ -118,25 +119,21 @@ class Planner:
     def _with_actions(self, task: DoitTask, settings: TaskSettings, common: dict[str, Any]) -> Task:
         # With its 34 attributes, of which instances share 30, doit's takes 1.6 kB, and a copy half of that.
         task.__dict__ = dict(task.__dict__)
-        checks = common.get("checks", ())
+        checks: tuple[Check, ...] = common.get("checks", ())
         draft = _Draft(settings)
-        draft.parts.extend(("output:" + path, "") for path in task.targets)
-        draft.parts.extend(
-            ("config:" + check.name, secret_digest(check.value))
-            for check in checks
-            if check.kind is CheckKind.CONFIG
-        )
+        for path in task.targets:
+            draft.parts.append(("output:" + path, ""))
+        for check in checks:
+            if check.kind is CheckKind.CONFIG:
+                draft.parts.append(("config:" + check.name, secret_digest(check.value)))
         if not task.targets:
             # Without outputs nothing tells two tasks apart that do the same: each has its own effect.
             draft.parts.append(("setting:task", task.name))
-        for doubt in _doubts(task, settings, checks):
-            draft.needs.doubt(doubt)
+        _note_doubts(task, settings, checks, draft.needs)
         options = _options(task, draft)
         actions = self._commands(task, options, draft)
         if actions is None:
             self._hosted(task, options, draft)
-        elif any("changed" in (action.text or "") for action in actions):
-            draft.uses_changed = True
         if draft.uses_changed:
             draft.needs.doubt("its actions look at which inputs changed")
         return Task(
@@ -164,8 +161,10 @@ class Planner:
                 return None
             commands.append(action)
         for number, action in enumerate(commands, start=1):
-            draft.parts.append((f"command:{number}", described(action)))
+            draft.parts.append((_FIRST_COMMAND if number == 1 else f"command:{number}", described(action)))
             self._note_command(action, draft)
+            if action.text is not None and "changed" in action.text:
+                draft.uses_changed = True
         return commands
 
     def _note_command(self, action: CommandAction, draft: _Draft) -> None:
@@ -261,18 +260,18 @@ class _Draft:
         self.uses_changed = False  # an action looks at which inputs changed
 
 
-def _doubts(task: DoitTask, settings: TaskSettings, checks: Sequence[Check]) -> Iterator[str]:
-    """Yield what makes a task uncacheable, whatever its actions are."""
+def _note_doubts(task: DoitTask, settings: TaskSettings, checks: Sequence[Check], needs: Needs) -> None:
+    """Note what makes a task uncacheable, whatever its actions are."""
     if not settings.cache:
-        yield "its meta says cache=False"
+        needs.doubt("its meta says cache=False")
     if task.io.capture is not True:
-        yield "its output is not captured (io.capture)"
-    says_nothing = all(check.kind is CheckKind.CONSTANT for check in checks)
-    if says_nothing and not (task.file_dep or task.calc_dep or task.getargs):
-        yield "nothing says what its result depends on: it has neither inputs nor configuration"
+        needs.doubt("its output is not captured (io.capture)")
+    inputs = task.file_dep or task.calc_dep or task.getargs
+    if not inputs and all(check.kind is CheckKind.CONSTANT for check in checks):
+        needs.doubt("nothing says what its result depends on: it has neither inputs nor configuration")
     for check in checks:
         if check.kind in (CheckKind.OPAQUE, CheckKind.ONCE):
-            yield f"its uptodate check {check.name} cannot be put into a key"
+            needs.doubt(f"its uptodate check {check.name} cannot be put into a key")
             return
 
 
@@ -280,6 +279,8 @@ def _options(task: DoitTask, draft: _Draft) -> dict[str, Any]:
     """Return the values of `params` and `pos_arg`, and put them into the key."""
     if task.params or task.creator_params or task.cfg_values or task.options:
         task.init_options()
+    elif not task.pos_arg:
+        return {}
     options: dict[str, Any] = dict(task.options) if task.options else {}
     for name, value in options.items():
         if name not in task.getargs:

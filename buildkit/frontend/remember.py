@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import cast
 
 from buildkit.core.decide import Course
 from buildkit.core.errors import BuildkitError
@@ -346,7 +347,7 @@ def _outlook(
     judge = workspace.judge(plan, CommandsHost(), table=table)
     if plan.grown:  # the next run has to find out again
         raise NotKeptError("tasks came into being, or their dependencies were found, only during the run")
-    order, skipped, to_run = [], [], {}
+    order, to_run = [], {}
     scheduler.add(plan.selected)
     while (node := scheduler.next_to_judge()) is not None:
         task = node.task
@@ -356,14 +357,15 @@ def _outlook(
             continue
         order.append(task)
         why = _why_it_runs(judge, task)
-        if why is None:
-            skipped.append(task)
-        else:
+        if why is not None:
             to_run[task.name] = why
             _look_at_outputs(table, task)
         scheduler.finish(node, Decision.SKIPPED)
-    seen = {path: one for path, one in table.seen.items() if one is not None}
-    return _Outlook(order, skipped, to_run, seen, judge.tools)
+    skipped = [task for task in order if task.name not in to_run] if to_run else order
+    seen = table.seen
+    for path in [path for path, one in seen.items() if one is None]:
+        del seen[path]
+    return _Outlook(order, skipped, to_run, cast("dict[str, Fingerprint]", seen), judge.tools)
 
 
 def _refuse_unforeseen(task: Task, ignored: Callable[[str], bool]) -> None:
@@ -373,9 +375,9 @@ def _refuse_unforeseen(task: Task, ignored: Callable[[str], bool]) -> None:
         raise NotKeptError(f"what task '{task.name}' depends on is only known while it runs")
     if task.title is not None:
         raise NotKeptError(f"the title of task '{task.name}' is made by a function")
-    opaque = [check.name for check in task.checks if check.kind is CheckKind.OPAQUE]
-    if opaque:
-        raise NotKeptError(f"task '{task.name}' has to be asked: uptodate check {opaque[0]}")
+    for check in task.checks:
+        if check.kind is CheckKind.OPAQUE:
+            raise NotKeptError(f"task '{task.name}' has to be asked: uptodate check {check.name}")
 
 
 def _why_it_runs(judge: Judge, task: Task) -> str | None:

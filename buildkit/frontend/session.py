@@ -174,7 +174,7 @@ class Session:
         scheduler = Scheduler(
             self._plan,
             by_critical_path=not sequential,
-            expected_s=(lambda _name: 0.0) if sequential else self._expectations(),
+            expected_s=None if sequential else self._expectations(),
             only=self._up_to_date.to_judge if self._up_to_date is not None else None,
         )
         sink = self._fan_out(scheduler)

@@ -132,7 +132,7 @@ def by_folder(paths: "Iterable[str]") -> "tuple[list[str], list[tuple[bytes, int
     """Return the paths in another order, and how `signatures_of` may go through them."""
     folders: dict[str, list[str]] = {}
     for path in paths:
-        folders.setdefault(os.path.dirname(path), []).append(path)
+        folders.setdefault(path.rpartition("/")[0], []).append(path)
     ordered: list[str] = []
     counts = []
     single: list[str] = []
@@ -151,11 +151,11 @@ def names_of(paths: "Iterable[str]", folders: "Iterable[tuple[bytes, int]]") -> 
     """Return the names of ordered paths as a snapshot keeps them."""
     rest = iter(paths)
     names = [
-        os.fsencode(os.path.basename(path) if folder else path)
+        path.rpartition("/")[2] if folder else path
         for folder, count in folders
         for path in islice(rest, count)
     ]
-    return b"\0".join(names)
+    return os.fsencode("\0".join(names))
 
 
 def paths_of(snapshot: Snapshot, numbers: "Sequence[int] | None" = None) -> list[bytes]:

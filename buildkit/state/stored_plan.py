@@ -51,6 +51,9 @@ class Body(Record):
     fixed: tuple[str, ...]  # files that the plan itself depends on: tools, and what loading looked at
 
 
+_KIND, _GETARGS, _CHECKS, _ACTIONS, _SETTINGS = map(
+    Task._fields.index, ("kind", "getargs", "checks", "actions", "settings")
+)
 # The format follows from what is in it, whatever the version of buildkit says while it is being changed.
 _FIELDS = (Body, Request, Task, TaskSettings, CommandAction, Check, GetArg)
 _MAGIC = f"buildkit plan {crc32(repr([each._fields for each in _FIELDS]).encode()):08x}\n".encode()
@@ -198,18 +201,21 @@ def encode(
     names = list(plan.tasks)
     numbers = {name: number for number, name in enumerate(names)}
     looked_at = [numbers[name] for name in order]
-    files: dict[str, list[int]] = {path: [] for path in tracked}
-    dependents: list[list[int]] = [[] for _ in names]
+    dependents: dict[int, list[int]] = {}
     for number, task in enumerate(plan):
+        if not (task.waits or task.setup or task.getargs or task.checks):
+            continue
         sources = [wanted.task for wanted in task.getargs]
         sources += [check.value for check in task.checks if check.kind is CheckKind.RESULT]
         for name in {*task.waits, *task.setup, *sources} & numbers.keys():
-            dependents[numbers[name]].append(number)
+            dependents.setdefault(numbers[name], []).append(number)
+    users: dict[str, list[int]] = {}
     for number in looked_at:
         task = plan[names[number]]
         for path in (*task.inputs, *task.outputs):
-            if path in files and path not in fixed:
-                files[path].append(number)
+            users.setdefault(path, []).append(number)
+    for path in fixed:
+        users.pop(path, None)
     encoded = [_encode(task) for task in plan]
     body = Body(
         salt,
@@ -221,9 +227,9 @@ def encode(
         tuple(plan.programs),
         plan.output_count,
         array("I", looked_at).tobytes(),
-        *_packed_lists(files.values()),
-        *_packed_lists(dependents),
-        tuple(path for path in files if path in fixed),
+        *_packed_lists([users.get(path, ()) for path in tracked]),
+        *_packed_lists([dependents.get(number, ()) for number in range(len(names))]),
+        tuple([path for path in tracked if path in fixed]),
     )
     plain: Any = tuple(body)
     return _MAGIC + marshal.dumps(plain)
@@ -250,16 +256,16 @@ def body_of(content: bytes | memoryview) -> Body | None:
 
 def _encode(task: Task) -> bytes:
     # `marshal` knows builtin types alone.
-    plain: dict[str, Any] = {
-        **task._asdict(),
-        "kind": int(task.kind),
-        "getargs": tuple(map(tuple, task.getargs)),
-        "checks": tuple((int(check.kind), check.name, check.value) for check in task.checks),
-        # Values of variables may be secrets, and are written down nowhere; that there are some is kept.
-        "actions": tuple(tuple(each if each.env is None else each._replace(env=())) for each in task.actions),
-        "settings": tuple(task.settings),
-    }
-    return marshal.dumps(tuple(plain.values()))
+    plain: list[Any] = [*task]
+    plain[_KIND] = int(task.kind)
+    plain[_SETTINGS] = tuple(task.settings)
+    # Values of variables may be secrets, and are written down nowhere; that there are some is kept.
+    plain[_ACTIONS] = [tuple(each if each.env is None else each._replace(env=())) for each in task.actions]
+    if task.getargs:
+        plain[_GETARGS] = [tuple(each) for each in task.getargs]
+    if task.checks:
+        plain[_CHECKS] = [(int(check.kind), check.name, check.value) for check in task.checks]
+    return marshal.dumps(plain)
 
 
 def _decode(encoded: bytes) -> Task:
