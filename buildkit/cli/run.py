@@ -316,6 +316,8 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
                 ),
                 ignored=session.is_ignored,
                 info=session.info,
+                doit_tasks=self.control.tasks,
+                ran_here=session.ran_here,
                 command=" ".join([self.bin_name, *sys.argv[1:]]),
                 request=Request(
                     width=str(num_process),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat as stat_module
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import Enum
 
 from buildkit.core.digest import Digest, digest_fd
@@ -140,6 +140,7 @@ class FingerprintTable:
         self._known = known
         self._checked: dict[str, Fingerprint | None] = {}
         self._dirty: set[str] = set()
+        self._postponed: set[str] = set()  # of those, what cannot be trusted as it is
         self._read = read
         self._stat = stat
         self.files_read = 0
@@ -178,6 +179,17 @@ class FingerprintTable:
         if seen is not None:
             self._known[path] = seen
         return self.current(path)
+
+    def confirm(self, path: str, seen: Fingerprint) -> bool:
+        """Read a file again that was read too soon; take that over, and return True, if it says the same."""
+        try:
+            fresh = self._read(path)
+        except OSError:
+            return False
+        if fresh.digest != seen.digest or fresh.mode != seen.mode:
+            return False
+        self._store(path, fresh)
+        return True
 
     def movement(self, path: str, seen: Fingerprint) -> Movement:
         """Return what became of a file since `seen`; reads it again only where the stat can lie."""
@@ -219,12 +231,18 @@ class FingerprintTable:
         self._known[path] = fingerprint
         self._dirty.add(path)
 
-    def take_dirty(self) -> list[tuple[str, Fingerprint]]:
-        """Return the fingerprints that are new since the last call, to be written to the state."""
-        dirty = [(path, self._known[path]) for path in self._dirty]
+    def take_dirty(self, *, meanwhile: bool = False) -> list[tuple[str, Fingerprint]]:
+        """Return the fingerprints that are new since the last call, to be written to the state.
+
+        `meanwhile`: those of files that have to be read again are left for later, when they may be better.
+        """
+        known = self._known
+        if meanwhile:
+            dirty = [(path, seen) for path in self._dirty if not (seen := known[path]).racy]
+            self._postponed |= self._dirty
+            self._postponed.difference_update([path for path, _seen in dirty])
+        else:
+            dirty = [(path, known[path]) for path in self._dirty | self._postponed]
+            self._postponed.clear()
         self._dirty.clear()
         return dirty
-
-    def racy_paths(self, paths: Iterable[str]) -> list[str]:
-        """Return those of `paths` whose fingerprint was taken too soon after the last write."""
-        return [path for path in paths if (seen := self._known.get(path)) is not None and seen.racy]

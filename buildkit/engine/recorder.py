@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from buildkit.cache.local import LocalCache
 from buildkit.cache.result import ActionResult, OutputFile, OutputKind
 from buildkit.core.digest import Digest, digest_text
 from buildkit.core.execution import Cost
-from buildkit.core.fingerprint import FingerprintTable, Movement
+from buildkit.core.fingerprint import FingerprintTable, Movement, is_racy
 from buildkit.core.plan import Plan, Task
 from buildkit.core.record import Record
 from buildkit.engine.judge import Judgement, encode_components
@@ -94,6 +95,7 @@ class Recorder:
         self.writes = WriteWatch(plan, root)
         self.run_id: int | None = None
         self.written: dict[str, str] = {}  # output path -> task, of this run
+        self._unsettled: deque[str] = deque()  # of these, what was read too soon, in the order of reading
 
     # --- running
 
@@ -323,6 +325,8 @@ class Recorder:
         fingerprint = entry.fingerprint
         if fingerprint is not None:
             self._table.learn(path, fingerprint)
+            if fingerprint.racy:
+                self._unsettled.append(path)
         else:
             self._table.forget(path)
 
@@ -495,19 +499,30 @@ class Recorder:
             )
         )
 
-    def settle(self) -> list[str]:
-        """Read outputs again that were read too soon after they were written; return those that differ.
+    def settle_early(self) -> None:
+        """Do what of `settle` can be done by now: while tasks run, a second processor helps with it."""
+        now_ns = time.time_ns()
+        while self._unsettled:
+            seen = self._table.last_seen(self._unsettled[0])
+            if seen is not None and is_racy(seen.mtime_ns, seen.ctime_ns, now_ns):
+                return  # and so are those behind it
+            path = self._unsettled.popleft()
+            if seen is not None and seen.racy:
+                # Another content may be that of a task which is still writing: the end will tell.
+                self._table.confirm(path, seen)
 
-        Afterwards their signatures can be trusted, and the next run need not read them.
-        """
-        differing = []
-        for path in self._table.racy_paths(self.written):
-            before = self._table.last_seen(path)
+    def settle(self) -> list[str]:
+        """Look at all outputs, read again those that were read too soon, and return those that differ."""
+        table, differing = self._table, []
+        for path in self.written:
+            before = table.last_seen(path)
+            if before is None:
+                continue
             try:
-                after = self._table.recheck(path)
+                after = table.recheck(path) if before.racy else table.current(path)
             except OSError:
                 after = None
-            if before is not None and (after is None or after.digest != before.digest):
+            if after is not before and (after is None or after.digest != before.digest):
                 differing.append(path)
         return differing
 

@@ -27,6 +27,7 @@ from buildkit.engine.scheduler import Scheduler
 from buildkit.frontend.answer import WatchingTable, data_version, signatures_of, skip_lines, split_summary
 from buildkit.frontend.commands_only import CommandsHost, needs_dodo
 from buildkit.frontend.loadtrace import LoadTrace
+from buildkit.frontend.session import RARE_COLLECTIONS
 from buildkit.frontend.workspace import Workspace
 from buildkit.state import facts, snapshot, stored_plan
 from buildkit.state.history import History
@@ -64,6 +65,7 @@ class Memory:
         self._names: frozenset[str] = frozenset()
         self._process_began_ns = process_began_ns()
         self._version: int | None = None
+        self._ends_at_once = False
         self._read_by_doit()
         # Thousands of tasks come into being, and none of them goes: looking for garbage among them is a
         # quarter of the time that loading takes.
@@ -74,6 +76,11 @@ class Memory:
     def close(self) -> None:
         """Watch no more."""
         self._trace.end()
+        # The process ends. What the dodo.py has left to that (a file that is still open) needs a last search.
+        if self._ends_at_once:
+            gc.freeze()
+        else:
+            gc.unfreeze()
         self._collect_again()
 
     def _collect_again(self) -> None:
@@ -101,6 +108,7 @@ class Memory:
     def loaded(self) -> None:
         """Note which modules loading and planning took; both are done."""
         gc.freeze()  # what is there now stays: later collections need not look at it
+        gc.set_threshold(*RARE_COLLECTIONS)
         self._collect_again()
         trace = self._trace
         trace.end()
@@ -135,13 +143,23 @@ class Memory:
         console: Console,
         ignored: Callable[[str], bool],
         info: RunInfo,
+        doit_tasks: object,
+        ran_here: Callable[[Task], bool],
         command: str,
         request: Request | None,
     ) -> str | None:
         """Keep a snapshot if the next run has nothing to do, or commands alone; return why not, or None.
 
-        `request` is kept with it where the next run may use the stored plan.
+        `request` is kept with it where the next run may use the stored plan. The process ends after that.
+        `ran_here` tells of which tasks the actions have run in this process.
         """
+        if (
+            not self._trace.refusals
+            and not plan.grown
+            and not any(_calls_code(each, ran_here) for each in plan)
+        ):
+            self._ends_at_once = True
+            _leave_to_the_system(plan, workspace, doit_tasks)
         name = snapshot.name_of(self._arguments)
         gc.disable()  # nothing is left to be collected before the process ends
         try:
@@ -185,14 +203,8 @@ class Memory:
         finally:
             self._trace.end()
         self._raise_refusal("judging")
-        # What is tracked by content is no further fact, unless loading has looked at it, too.
         fixed = set(outlook.tools)
-        for path in outlook.seen:
-            full = os.path.join(self._directory, path)
-            if full in at_loading:
-                fixed.add(path)
-            else:
-                self._trace.statuses.pop(full, None)
+        fixed.update(self._forget_tracked(outlook.seen, at_loading))
         _refuse_to_run(outlook, plan, fixed, request)
         ordered, folders = facts.by_folder(outlook.seen)
         signatures, digests, modes = signatures_of(ordered, outlook.seen)
@@ -225,6 +237,23 @@ class Memory:
             tracked=ordered,
             fixed=fixed,
         )
+
+    def _forget_tracked(self, seen: Collection[str], at_loading: Collection[str]) -> Iterator[str]:
+        """Drop what is tracked by content: it is no further fact, unless loading has looked at it, too.
+
+        Yields the files of which that is so.
+        """
+        here = os.path.join(self._directory, "")
+        for full in list(self._trace.statuses):
+            path = full.removeprefix(here)
+            if path not in seen:
+                path = full
+            if path not in seen:
+                continue
+            if full in at_loading:
+                yield path
+            else:
+                del self._trace.statuses[full]
 
     def _foreseeable(self, workspace: Workspace, console: Console) -> sqlite3.Connection:
         """Return the connection to the record; NotKeptError where the next run cannot be foreseen at all."""
@@ -337,6 +366,22 @@ class _Outlook:
             saved_ns=sum(trace.wall_ns for trace in traces if trace is not None),
             skipped_tasks=names,
         )
+
+
+def _calls_code(task: Task, ran_here: Callable[[Task], bool]) -> bool:
+    """Whether code of the project may have been called for a task, in this process, since it was loaded."""
+    asked = any(check.kind is CheckKind.OPAQUE for check in task.checks) if task.checks else False
+    return asked or task.teardown or task.title is not None or ran_here(task)
+
+
+def _leave_to_the_system(*objects: object) -> None:
+    """Spare the interpreter from taking these apart, piece by piece, when it ends.
+
+    A cycle that the garbage collector has been told to pass over stays for ever.
+    """
+    cycle: list[object] = [*objects]
+    cycle.append(cycle)
+    gc.freeze()
 
 
 def _outlook(

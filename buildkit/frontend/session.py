@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import buildkit
@@ -47,6 +48,7 @@ from buildkit.state.runs import RunInfo, RunSummary
 if TYPE_CHECKING:
     from buildkit.engine.served_commands import ServedCommands
 
+RARE_COLLECTIONS = (100_000, 50, 100)  # thresholds of the garbage collector
 _RETIRED_AT_ONCE = 4  # old runs that one run removes at most
 _UNSEEN_QUANTILE = 0.9  # a task without history is taken for one of the long ones
 _NAMED = 10  # outputs that a warning names; whoever removes a folder changes thousands
@@ -268,7 +270,7 @@ class Session:
             sink=sink,
             environ=workspace.environ,
             ignored=self.is_ignored,
-            flush=self._flush,
+            flush=partial(self._flush_meanwhile, recorder),
             keep_log=self._keep_log,
             more=self._up_to_date.more if self._up_to_date is not None else tuple,
         )
@@ -290,6 +292,12 @@ class Session:
         """Whether the user has said `doit ignore` for a task."""
         trace = self._workspace.traces.get(task)
         return trace is not None and trace.ignored
+
+    def ran_here(self, task: Task) -> bool:
+        """Whether the actions of a task are code of the project that runs in this process."""
+        if task.kind is not TaskKind.HOSTED:
+            return False
+        return self._options.parallel != "process" or self._hosting.host.runs_inline(task)
 
     def _expectations(self) -> Callable[[str], float]:
         """Return how long each task is expected to take, in seconds."""
@@ -346,9 +354,13 @@ class Session:
         history.drain_pending(self._workspace.root)
         self._run_id = history.begin_run(info)
 
-    def _flush(self, executions: list[Execution]) -> None:
+    def _flush_meanwhile(self, recorder: Recorder, executions: list[Execution]) -> None:
+        recorder.settle_early()
+        self._flush(executions, meanwhile=True)
+
+    def _flush(self, executions: list[Execution], *, meanwhile: bool = False) -> None:
         workspace = self._workspace
-        workspace.traces.learn(workspace.table.take_dirty())
+        workspace.traces.learn(workspace.table.take_dirty(meanwhile=meanwhile))
 
         def flush(history: History) -> None:
             workspace.traces.flush()
@@ -449,7 +461,7 @@ class Session:
 def _rare_collections() -> Iterator[None]:
     """Look for reference cycles rarely: a run makes few, and each search visits every task of the plan."""
     before = gc.get_threshold()
-    gc.set_threshold(100_000, 50, 100)
+    gc.set_threshold(*RARE_COLLECTIONS)
     try:
         yield
     finally:

@@ -75,3 +75,57 @@ def test_a_look_is_trusted_until_a_task_may_have_written(path: Path):
     table.look_again()
     assert seen(table, path).digest != before.digest
     assert table.last_seen(str(path)) == seen(table, path)
+
+
+def test_a_file_that_was_read_too_soon_is_confirmed_by_reading_it_again(path: Path):
+    table = FingerprintTable({})
+    path.write_text("content")
+    early = seen(table, path)._replace(hashed_at_ns=path.stat().st_mtime_ns)
+    table.learn(str(path), early)
+    os.utime(path, (1_600_000_000, 1_600_000_000.5))
+    assert table.confirm(str(path), early)
+    now = table.last_seen(str(path))
+    assert now is not None
+    assert now.hashed_at_ns > early.hashed_at_ns
+
+
+@pytest.mark.parametrize("how", ["content", "mode", "gone"])
+def test_a_file_that_is_another_one_by_now_is_not_confirmed(path: Path, how: str):
+    table = FingerprintTable({})
+    before = seen(table, path)
+    if how == "content":
+        path.write_text("other")
+    elif how == "mode":
+        path.chmod(0o600)
+    else:
+        path.unlink()
+    assert not table.confirm(str(path), before)
+    assert table.last_seen(str(path)) == before
+
+
+def settled_and_not(path: Path) -> tuple[Fingerprint, Fingerprint]:
+    """Return the fingerprint of a file as of a reading long after it was written, and right then."""
+    found = seen(FingerprintTable({}), path)
+    written_ns = max(found.mtime_ns, found.ctime_ns)
+    return found._replace(hashed_at_ns=written_ns + 10**10), found._replace(hashed_at_ns=written_ns)
+
+
+def test_what_was_read_too_soon_is_written_down_at_the_end_alone(path: Path):
+    settled, racy = settled_and_not(path)
+    table = FingerprintTable({})
+    table.learn("late", settled)
+    table.learn("soon", racy)
+    assert table.take_dirty(meanwhile=True) == [("late", settled)]
+    assert table.take_dirty(meanwhile=True) == []
+    assert table.take_dirty() == [("soon", racy)]
+    assert table.take_dirty() == []
+
+
+def test_what_was_read_again_meanwhile_is_written_down_once(path: Path):
+    settled, racy = settled_and_not(path)
+    table = FingerprintTable({})
+    table.learn("file", racy)
+    assert table.take_dirty(meanwhile=True) == []
+    table.learn("file", settled)
+    assert table.take_dirty(meanwhile=True) == [("file", settled)]
+    assert table.take_dirty() == []
