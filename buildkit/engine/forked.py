@@ -67,12 +67,6 @@ class Line:
             packets.append(packet)
         return packets
 
-    def give_again(self, packets: Iterable[bytes]) -> None:
-        """Send packets that were taken back, and that there is room for since."""
-        with suppress(OSError):  # the worker died: its exit tells the rest
-            for packet in packets:
-                os.write(self.near, packet)
-
     def close(self) -> None:
         """Close both ends; a worker that waits for work ends then."""
         os.close(self.near)

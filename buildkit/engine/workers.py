@@ -31,7 +31,7 @@ from buildkit.engine.loop import EventLoop
 from buildkit.engine.perform import Run
 from buildkit.engine.procfs import process_clock
 from buildkit.engine.tree import GRACE_S, Root, TreeEnder, marks_prefix
-from buildkit.engine.wire import MOST_LANES, PACKET_BYTES, Flag, decode_answer, flags_of, framed, pickled
+from buildkit.engine.wire import MOST_LANES, PACKET_BYTES, Flag, decode_answer, flags_of, pickled
 from buildkit.engine.worker import Keep, serve
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _ADOPT_AFTER_S = 0.02  # a run whose jobs are shorter than this need not adopt o
 _DRAIN_BYTES = 1024 * 1024  # read at the end of a job; more than a pipe holds
 _QUICK_NS = 5_000_000  # jobs that are given ahead wait about as long, and might run elsewhere meanwhile
 _STREAMS: tuple[Stream, Stream] = (1, 2)
-_LANE, _AFTER_SUCCESS = Flag.LANE.value, Flag.AFTER_SUCCESS.value
+_AFTER_SUCCESS = Flag.AFTER_SUCCESS.value
 # How many pairs of pipes each of so many workers has; one job less is given ahead. A process has descriptors
 # for so many, and the jobs of many workers keep us busy anyway.
 _LANES = ((8, MOST_LANES), (24, 4))
@@ -130,11 +130,9 @@ class WorkerPool:
 
     def _give_ahead(self, worker: Worker, task: PoolJob) -> bool:
         """Send a job to a busy worker; return whether that was possible."""
-        lane = (worker.lane + len(worker.ahead) + 1) % self._lanes
-        request = framed(task.body, _AFTER_SUCCESS | lane * _LANE)
-        if len(request) <= PACKET_BYTES:
+        if len(task.body) < PACKET_BYTES // 2:  # so that it is one packet
             with suppress(OSError):  # the worker has died: somebody else has to do it
-                if worker.line.send(request):
+                if worker.send(task, _AFTER_SUCCESS):
                     worker.ahead.append(task)
                     return True
                 worker.line.outbox = b""
@@ -243,7 +241,7 @@ class WorkerPool:
 
     def _give(self, worker: Worker, task: PoolJob) -> None:
         try:
-            sent = worker.line.send(framed(task.body, worker.lane * _LANE))
+            sent = worker.send(task, 0)
         except OSError:  # the worker died idle, and we were not told yet: the job never reached it
             self._retire(worker)
             if task.job.worker:
@@ -285,7 +283,7 @@ class WorkerPool:
             self._loop,
             self._lanes,
         )
-        worker = Worker(pid, line, outputs)
+        worker = Worker(pid, line, outputs, self._lanes)
         self._loop.watch_reads(line.near, partial(self._receive, worker))
         for output, fd in outputs.items():
             self._loop.watch_reads(fd, partial(self._read, worker, output))
@@ -333,9 +331,10 @@ class WorkerPool:
 
     def _drain(self, worker: Worker) -> None:
         """Read what the job wrote before it answered or died."""
+        lane = worker.lane
         for stream in _STREAMS:
             for _ in range(_DRAIN_BYTES // READ_BYTES):
-                if not self._read(worker, (worker.lane, stream)):
+                if not self._read(worker, (lane, stream)):
                     break
 
     def _receive(self, worker: Worker) -> bool:
@@ -369,7 +368,6 @@ class WorkerPool:
         if not worker.ahead:
             self._is_free(worker)
         elif not flags & _FAILED:
-            worker.lane = (worker.lane + 1) % self._lanes
             self._begin(worker, worker.ahead.popleft(), outcome.ended_ns)
             return True
         return False
@@ -390,11 +388,18 @@ class WorkerPool:
 
     def _take_back(self, worker: Worker) -> list[PoolJob]:
         """Return the jobs given ahead that are still in the line: they were not begun, and are not now."""
-        packets = worker.line.take_back()
-        count = min(len(packets), len(worker.ahead))
-        worker.line.give_again(packets[: len(packets) - count])  # of the job that it is to begin now
-        back = [worker.ahead.pop() for _ in range(count)]
-        back.reverse()
+        back, has_current = worker.take_back()
+        task = worker.task
+        if task is None or has_current:
+            return back
+        # It was told to have begun, and is only now about to.
+        if worker.ahead:  # while we took it back, the worker took one that follows
+            worker.task = None
+            self._wait_again([task])
+            self._begin(worker, worker.ahead.popleft(), time.monotonic_ns())
+        else:
+            with suppress(OSError):  # the worker died: its exit tells the rest
+                worker.send(task, 0)
         return back
 
     def _wait_again(self, tasks: Iterable[PoolJob]) -> None:
@@ -421,7 +426,7 @@ class WorkerPool:
         while (worker.task is None or worker.task.ending is None) and self._receive(worker):
             pass  # it may have answered with its last breath
         self._drain(worker)
-        left = len(worker.line.take_back())
+        ahead, has_current = worker.take_back()
         worker.dead = True
         self._hang_up(worker)
         for fd in worker.outputs.values():
@@ -432,11 +437,10 @@ class WorkerPool:
         if worker in self._idle:
             self._idle.remove(worker)
         task = worker.task
-        not_taken = left > len(worker.ahead)
-        self._wait_again(worker.ahead)  # they waited here, and did not begin
+        self._wait_again((*worker.ahead, *ahead))  # they waited here, and did not begin
         worker.ahead.clear()
         if (
-            not_taken
+            not has_current
             and task is not None
             and task.ending is None
             and not task.job.worker

@@ -11,8 +11,9 @@ import pytest
 from engine_rig import Rig, gate
 
 from buildkit.engine import workers
+from buildkit.engine.forked import Line
 from buildkit.engine.job import JobOutcome, JobStatus, PythonJob
-from buildkit.engine.wire import MOST_LANES
+from buildkit.engine.wire import MOST_LANES, PACKET_BYTES
 from buildkit.engine.workers import WorkerPool
 
 
@@ -195,6 +196,77 @@ def test_jobs_that_wait_behind_one_that_took_long_are_given_back(tmp_path) -> No
         assert ("began", third) not in rig.events
         let_go()
         assert rig.wait(second).status in (JobStatus.OK, JobStatus.CANCELLED)  # the worker may have had it
+
+
+def echo(number: int) -> int:
+    return number
+
+
+def take_back_while_the_worker_takes_one(line, meanwhile) -> list[bytes]:
+    """Take one packet back, let the worker take the one that follows, and take back the rest."""
+    first = line.far.recv(PACKET_BYTES, socket.MSG_DONTWAIT)
+    following = head(line)
+    meanwhile()
+    while head(line) == following:
+        pass  # until it has it
+    return [first, *_take_back(line)]
+
+
+_take_back = Line.take_back
+
+
+def head(line: Line) -> bytes:
+    """Return what its worker takes next out of a line."""
+    try:
+        return line.far.recv(PACKET_BYTES, socket.MSG_DONTWAIT | socket.MSG_PEEK)
+    except BlockingIOError:
+        return b""
+
+
+def test_a_job_that_is_taken_while_others_are_taken_back_keeps_its_answer(rig, tmp_path, monkeypatch) -> None:
+    with gate(tmp_path) as (path, let_go):
+        first = rig.start(job("wait_at", path))
+        rig.until(lambda: not head(rig.executor._workers[0].line))
+        numbers = [rig.ahead(job("echo", 1)), rig.ahead(job("wait_at", path)), rig.ahead(job("echo", 3))]
+
+        def racing(line: Line) -> list[bytes]:
+            return take_back_while_the_worker_takes_one(line, let_go)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Line, "take_back", racing)
+            rig.executor.cancel(numbers[0])
+        let_go()
+        assert rig.wait(first).status is JobStatus.OK
+        assert rig.wait(numbers[0]).status is JobStatus.CANCELLED
+        assert isinstance(rig.wait(numbers[1]).extra, int) and rig.outcomes[numbers[1]].extra > 3  # its pid
+        assert rig.wait(numbers[2]).extra == 3
+    assert ("began", numbers[0]) not in rig.events
+
+
+@pytest.mark.parametrize("raced", [False, True])
+def test_a_job_that_its_worker_has_not_taken_yet_is_not_lost_when_others_are_taken_back(
+    rig, tmp_path, monkeypatch, raced: bool
+) -> None:
+    pid = rig.run(job("whoami")).extra
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+
+    def racing(line: Line) -> list[bytes]:
+        return take_back_while_the_worker_takes_one(line, lambda: os.kill(pid, signal.SIGCONT))
+
+    with gate(tmp_path) as (path, let_go):
+        first, second = rig.start(job("echo", 1)), rig.ahead(job("wait_at", path))
+        third = rig.ahead(job("echo", 3))
+        with monkeypatch.context() as patch:
+            if raced:
+                patch.setattr(Line, "take_back", racing)
+            rig.executor.cancel(third)
+        os.kill(pid, signal.SIGCONT)
+        let_go()
+        assert rig.wait(second).status is JobStatus.OK
+    assert rig.wait(first).extra == 1
+    assert rig.wait(third).status is JobStatus.CANCELLED
+    assert ("began", third) not in rig.events
 
 
 def test_wide_pools_keep_few_pipes_for_each_worker() -> None:
