@@ -133,6 +133,9 @@ class Worker:
         back = [task for task in self.ahead if task.number % self.lanes in lanes]
         if back:
             self.ahead = deque([task for task in self.ahead if task.number % self.lanes not in lanes])
+            last = self.ahead[-1] if self.ahead else self.task
+            if last is not None:
+                self.next_number = last.number + 1  # nothing was written where those after it would have
         return back, self.lane not in lanes
 
 

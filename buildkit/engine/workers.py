@@ -130,7 +130,7 @@ class WorkerPool:
 
     def _give_ahead(self, worker: Worker, task: PoolJob) -> bool:
         """Send a job to a busy worker; return whether that was possible."""
-        if len(task.body) < PACKET_BYTES // 2:  # so that it is one packet
+        if worker.takes_ahead and len(task.body) < PACKET_BYTES // 2:  # so that it is one packet
             with suppress(OSError):  # the worker has died: somebody else has to do it
                 if worker.send(task, _AFTER_SUCCESS):
                     worker.ahead.append(task)

@@ -85,3 +85,35 @@ def test_outputs_of_python_actions_come_back_from_the_cache(project: Project):
     assert result.ran == ()
     assert len(result.restored) == COUNT
     assert project.read("out7") == "7"
+
+
+SOME_SLOW = """
+    import json, os, time
+
+    def work(number):
+        say(f'job{number}')
+        if number % 37 == 5:
+            time.sleep(0.012)
+        if number % 29 == 0:
+            os.system(f'echo child of {number}.')
+        return {'number': number}
+
+    def gather(numbers):
+        with open('gathered', 'w') as file:
+            json.dump(numbers, file)
+
+    def task_work():
+        for number in range(600):
+            yield {'name': str(number), 'actions': [(work, [number])], 'verbosity': 0}
+
+    def task_gather():
+        return {'actions': [gather], 'getargs': {'numbers': ('work', 'number')}, 'verbosity': 0}
+"""
+
+
+@pytest.mark.parametrize("width", ["2", "3", "9"])
+def test_each_job_runs_once_and_keeps_its_own_values_where_some_take_long(project: Project, width: str):
+    project.dodo(SOME_SLOW)
+    result = project.run("-n", width, check=0)
+    assert Counter(result.ran) == Counter(f"job{number}" for number in range(600))
+    assert json.loads(project.read("gathered")) == {str(number): number for number in range(600)}

@@ -176,6 +176,9 @@ def test_a_worker_that_becomes_free_gets_its_share_of_what_waits_behind_others(t
         first = rig.start(job("wait_at", path))
         others = fill(rig, "whoami")
         rig.executor.spread(1)
+        busy = rig.executor._workers[0]
+        lanes = {task.number % MOST_LANES for task in (busy.task, *busy.ahead)}
+        assert len(lanes) == len(others)  # each of them has outputs of its own
         assert rig.wait(others[0]).status is JobStatus.OK
         assert first not in rig.outcomes
         let_go()
