@@ -6,7 +6,6 @@ make the capture fail: the hashes are still what the caller needs, and `Capture.
 
 from __future__ import annotations
 
-import mmap
 import os
 import stat
 import time
@@ -22,6 +21,8 @@ from buildkit.core.fingerprint import PERMISSION_BITS, Fingerprint, fingerprint_
 from buildkit.core.record import Record
 
 if TYPE_CHECKING:
+    import mmap
+
     from buildkit.cache.protocols import BlobStore
 
 # Up to here a file is held in memory as a whole; above, the file system copies it.
@@ -233,6 +234,8 @@ class _Reader:
 
     def _look_for_marks_in_large(self, fd: int, size: int) -> None:
         if self._marks and not self.marked:
+            import mmap  # only for large files
+
             with mmap.mmap(fd, size, prot=mmap.PROT_READ) as data:
                 self._look_for_marks(data)
 

@@ -167,7 +167,7 @@ class Scheduler:
     def _edges(self, name: str) -> tuple[str, ...]:
         task = self._plan[name]
         edges = (*task.calc_deps, *task.waits) if task.calc_deps else task.waits
-        return edges if self._only is None else tuple([edge for edge in edges if edge in self._only])
+        return edges if self._only is None else tuple(filter(self._only.__contains__, edges))
 
     def _create(self, name: str, edges: Iterable[str], before: Node | None) -> Node:
         self._count += 1

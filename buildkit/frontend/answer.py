@@ -6,8 +6,8 @@ What belongs here: what the long way and a run from the stored plan both write. 
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable
+from struct import pack
 
 from buildkit.core.fingerprint import Fingerprint, FingerprintTable, is_racy
 from buildkit.core.humanize import duration
@@ -52,7 +52,7 @@ def signatures_of(paths: Iterable[str], seen: dict[str, Fingerprint]) -> tuple[l
             signatures.append(signature_of_parts(mtime_ns, ctime_ns, size, inode))
         digests.append(digest.split(":", 2)[1])
         modes.append(mode)
-    return signatures, bytes.fromhex("".join(digests)), array("H", modes).tobytes()
+    return signatures, bytes.fromhex("".join(digests)), pack(f"{len(modes)}H", *modes)
 
 
 def data_version(workspace: Workspace) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Any, TextIO
 
 from buildkit.core.plan import Task
@@ -87,10 +88,8 @@ class PlainConsole:
         if task is not None:
             with suppress(ValueError):
                 self._next = self._names.index(task, begin)
-        running = self._running
-        self._out.write(
-            self._skip_lines([name for name in self._names[begin : self._next] if name not in running])
-        )
+        passed = self._names[begin : self._next]
+        self._out.write(self._skip_lines(filterfalse(self._running.__contains__, passed)))
 
     def not_come_to(self) -> list[str]:
         """Return the tasks whose lines have not been printed, of those that the run does not look at."""
