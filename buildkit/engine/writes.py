@@ -130,11 +130,22 @@ class WriteWatch:
         after = self._scan()
         if self._off:
             return
-        written = [path for path, signature in after.items() if before.get(path) != signature]
+        declared = self._declared()
+        written = [
+            path
+            for path, signature in after.items()
+            if before.get(path) != signature and path not in declared
+        ]
+        # All inputs, and who makes what, take a whole plan apart: they are asked for where it has to be.
         inputs = {path for task in self._plan for path in task.inputs} if written else set()
         for path in written:
             self._written(path, inputs)
         self._seen = after
+
+    def _declared(self) -> set[str]:
+        """Return the outputs of the tasks that ran at some time since the last look."""
+        ran = map(self._plan.get, self._since_look)
+        return {path for task in ran if task is not None for path in task.outputs}
 
     def _written(self, path: str, inputs: set[str]) -> None:
         owner = self._owner(path)
