@@ -284,7 +284,7 @@ class WorkerPool:
             self._lanes,
         )
         worker = Worker(pid, line, outputs, self._lanes)
-        self._loop.watch_reads(line.near, partial(self._receive, worker))
+        self._loop.watch_reads(line.near, partial(self._receive_some, worker))
         for output, fd in outputs.items():
             self._loop.watch_reads(fd, partial(self._read, worker, output))
         self._loop.watch_child(pid, partial(self._on_exit, worker))
@@ -336,6 +336,12 @@ class WorkerPool:
             for _ in range(_DRAIN_BYTES // READ_BYTES):
                 if not self._read(worker, (lane, stream)):
                     break
+
+    def _receive_some(self, worker: Worker) -> None:
+        """Take the answers that are there: of tiny jobs, several come at once."""
+        for _ in range(self._lanes):
+            if not self._receive(worker):
+                break
 
     def _receive(self, worker: Worker) -> bool:
         """Take an answer if there is one; return whether there may be another one."""
