@@ -67,7 +67,7 @@ def signatures_of(snapshot: Snapshot) -> bytes:
     """Return the packed signatures of all files; OSError as `stat` raises it.
 
     This is where the time of a run with nothing to do goes. Where there are many files and a processor is
-    idle, a child looks at half of them, and only says whether they are as recorded.
+    idle, a child looks at half of them, and only says what it saw where that is not as recorded.
     """
     names = snapshot.names.split(b"\0") if snapshot.names else []
     parts = []
@@ -80,18 +80,29 @@ def signatures_of(snapshot: Snapshot) -> bytes:
         return _look(parts)
     half = len(parts) // 2
     mine = sum(len(some) for _folder, some in parts[:half])
+    recorded = snapshot.signatures[8 * mine :]
+    reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        same = False
         try:
-            same = _look(parts[half:]) == snapshot.signatures[8 * mine :]
+            os.close(reading)  # or who is not heard any more would write for ever
+            seen = _look(parts[half:])
+            view = memoryview(b"" if seen == recorded else seen)
+            while view:
+                view = view[os.write(writing, view) :]
+            os._exit(0)
         finally:  # whatever happens, nothing else of this process may go on here
-            os._exit(0 if same else 1)
+            os._exit(1)
     try:
+        os.close(writing)
         found = _look(parts[:half])
+        told = b"".join(iter(lambda: os.read(reading, 1 << 16), b""))
     finally:
+        os.close(reading)  # ahead of waiting: the child may have more to say
         _, status = os.waitpid(child, 0)
-    return found + (snapshot.signatures[8 * mine :] if status == 0 else _look(parts[half:]))
+    if status != 0:  # one of its files is gone, for instance: whoever asks has to be told
+        told = _look(parts[half:])
+    return found + (told or recorded)
 
 
 def _look(parts: "Sequence[tuple[bytes, list[bytes]]]") -> bytes:

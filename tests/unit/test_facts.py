@@ -204,6 +204,37 @@ def test_many_files_are_looked_at_by_two_as_by_one(
     assert os.getcwd() == str(project)
 
 
+def shared(monkeypatch: pytest.MonkeyPatch, project: Path, first: int, second: int) -> snapshot.Snapshot:
+    """Return facts about one file, as often as that, that two processes look at: `in/0` and `out/0`."""
+    monkeypatch.setattr(facts, "idle_processor", lambda: True)
+    monkeypatch.setattr(facts, "_WORTH_SHARING", 10)
+    monkeypatch.setattr(facts, "_PART", max(first, second))
+    for folder in ("in", "out"):
+        (project / folder).mkdir()
+        (project / folder / "0").write_text("")
+    names = b"\0".join([b"0"] * (first + second))
+    seen = [facts.signature(os.stat("in/0"))] * first + [facts.signature(os.stat("out/0"))] * second
+    folders = ((b"in", first), (b"out", second))
+    return snapshot_of(folders=folders, names=names, signatures=facts.packed(seen))
+
+
+def test_what_a_child_has_seen_is_not_looked_at_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = shared(monkeypatch, project, 10, 20_000)  # more than a pipe holds
+    os.utime("out/0", (1, 1))
+    looks = []
+    look = facts._look
+    monkeypatch.setattr(facts, "_look", lambda parts: looks.append(parts) or look(parts))
+    assert facts.files_changed(kept) == list(range(10, 20_010))
+    assert len(looks) == 1
+
+
+def test_a_child_that_nobody_listens_to_ends(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = shared(monkeypatch, project, 10, 20_000)
+    os.utime("out/0", (1, 1))
+    os.remove("in/0")
+    assert facts.files_changed(kept) == list(range(20_010))
+
+
 def test_a_fingerprint_gives_the_signature_of_its_file(project: Path) -> None:
     (project / "file").write_text("content")
     seen = fingerprint.read_fingerprint("file")
