@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, TextIO
@@ -26,13 +27,14 @@ from buildkit.cli.invocation import plain_arguments
 from buildkit.cli.tasks import TaskCommand, action_expansion
 from buildkit.cli.waiting import end_what_was_left, tell_wait
 from buildkit.core.errors import ExitCode, StateError, UsageError
-from buildkit.core.plan import Plan
+from buildkit.core.plan import Plan, Task
 from buildkit.engine.machine import Machine, parse_width
 from buildkit.engine.parts import RunTotals
 from buildkit.engine.scheduler import refuse_cycles
 from buildkit.frontend.console import BuildkitReporter
 from buildkit.frontend.dependency import BuildkitDependency
 from buildkit.frontend.hosting import DoitHosting
+from buildkit.frontend.lean import make_lean
 from buildkit.frontend.observing import Observing, console_mode
 from buildkit.frontend.planner import Planner
 from buildkit.frontend.remember import Console, Memory
@@ -215,9 +217,7 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
             locate=self.definitions().locate,
         )
         # Everything that can be wrong with the definition is found before anything is written.
-        tasks = self.control.tasks
-        planned = [planner.plan(task, known=tasks.get) for task in tasks.values()]
-        plan = Plan(planned, self.control.selected_tasks)
+        plan = Plan(self._planned(planner), self.control.selected_tasks)
         refuse_cycles(plan)
         if self._memory is not None:
             self._memory.loaded()
@@ -333,6 +333,14 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
                 else None,
             )
         return int(totals.exit_code)  # programs that embed doit print it
+
+    def _planned(self, planner: Planner) -> Iterator[Task]:
+        tasks = self.control.tasks
+        for task in tasks.values():
+            planned = planner.plan(task, known=tasks.get)
+            if self._memory is not None:  # else it may belong to a program that uses doit as a library
+                make_lean(task, planned)
+            yield planned
 
     def _select(self, auto_delayed_regex: bool) -> TaskControl:
         if self._memory is not None:

@@ -111,10 +111,11 @@ def read_fingerprint(path: str) -> Fingerprint:
 
 def fingerprint_from(digest: Digest, st: os.stat_result, hashed_at_ns: int) -> Fingerprint:
     """Return the fingerprint of a file whose digest was taken under the signature `st`."""
+    mtime_ns, ctime_ns = st.st_mtime_ns, st.st_ctime_ns
     return Fingerprint(
         digest,
-        st.st_mtime_ns,
-        st.st_ctime_ns,
+        mtime_ns,
+        ctime_ns if ctime_ns != mtime_ns else mtime_ns,  # one number for both, where they are equal
         st.st_size,
         st.st_ino,
         st.st_dev,

@@ -39,8 +39,15 @@ class ValueTable:
 
     def saved(self, task: str, values: Mapping[str, object], result: object) -> None:
         """Take over what a task saved in this run."""
+        if not values and result is None and self._says_nothing(task):
+            return  # which is so for nearly all tasks, and what `values` and `result` find out by themselves
         self._values[task] = values
         self._results[task] = result
+
+    def _says_nothing(self, task: str) -> bool:
+        trace = self._traces.get(task)
+        recorded = trace is not None and (trace.values, trace.result) != ("{}", "null")
+        return not recorded and task not in self._values and task not in self._results
 
     def result_of(self, plan: Plan, name: str) -> object:
         """Return the result of a task, or for a group those of its subtasks by name."""

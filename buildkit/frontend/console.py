@@ -19,6 +19,11 @@ class BuildkitReporter(ConsoleReporter):  # type: ignore[misc] # doit has no typ
     desc = "console output"
     folding: Folding | None = None  # how the CI service folds output, where it does
 
+    def execute_task(self, task: DoitTask) -> None:
+        """Tell that a task starts: as doit does, but without making the objects of its actions for that."""
+        if task._actions and task.name[0] != "_":
+            self.write(f".  {task.title()}\n")
+
     def restored(self, task: DoitTask) -> None:
         """Tell that outputs and log of a task came back from the cache."""
         if task.name[0] != "_":

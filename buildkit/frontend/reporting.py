@@ -16,6 +16,7 @@ from buildkit.core.plan import Task
 from buildkit.engine import events
 from buildkit.engine.events import Event, Failure, FailureKind
 from buildkit.engine.job import JobOutcome
+from buildkit.frontend.console import BuildkitReporter
 from buildkit.frontend.folding import Folding
 from buildkit.frontend.observing import Voice
 from buildkit.frontend.runner import Reply
@@ -46,6 +47,7 @@ class ReporterSink:
     ) -> None:
         """`voice` takes note of what is printed, `folding` puts markers around the output of tasks."""
         self._reporter = reporter
+        self._ours = type(reporter) is BuildkitReporter
         self._tasks = tasks
         self._selected = selected
         self._stream = stream
@@ -96,10 +98,13 @@ class ReporterSink:
 
     def _succeeded(self, event: events.Succeeded) -> None:
         task = self._task(event.task)
-        made_here = task._action_instances is None
+        made_here = not self._ours and task._action_instances is None
         if event.outcome is not None:
             self._output.finish(event.task.name, event.outcome.log, self._verbosity(event.task))
-            _fill(task, event.outcome)
+            if self._ours:
+                _note_success(task, event.outcome)
+            else:
+                _fill(task, event.outcome)
         self._reporter.add_success(task)
         if made_here and event.outcome is not None and not event.outcome.result:
             task._action_instances = None  # half a kilobyte that says nothing; doit makes them again if asked
@@ -138,6 +143,15 @@ def tell_failure(reporter: Any, task: Any, event: events.Failed) -> None:
 
 def _fail_of(failure: Failure) -> BaseFail:
     return _FAILURES[failure.kind](failure.message)
+
+
+def _note_success(task: DoitTask, outcome: JobOutcome) -> None:
+    """Put the end into a task, as far as our own reporter asks for it."""
+    if outcome.values:
+        task.values = dict(outcome.values)
+    if outcome.result is not None:
+        task.result = outcome.result
+    task.executed = True
 
 
 def _fill(task: Any, outcome: JobOutcome) -> None:
