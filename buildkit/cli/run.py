@@ -220,7 +220,7 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
         plan = Plan(self._planned(planner), self.control.selected_tasks)
         refuse_cycles(plan)
         if self._memory is not None:
-            self._memory.loaded()
+            self._memory.loaded(len(plan))
         machine = Machine.probe()
         slots = width.resolve(machine)
         options = SessionOptions(

@@ -36,6 +36,7 @@ from buildkit.state.stored_plan import Request
 
 _VARIES = ("started_at", "argv", "git_commit", "git_dirty", "pid", "uid", "wall_ns")
 _NOT_OURS = frozenset({"BUILDKIT_LOCK", "BUILDKIT_JOB"})  # name the run around this one
+_MANY = 20_000  # tasks from which it pays to give memory back
 _STANDARD = os.path.dirname(os.__file__) + os.sep
 
 
@@ -105,8 +106,8 @@ class Memory:
         """Take note that the tasks are there, and their code is going to be digested."""
         self._trace.give_back()
 
-    def loaded(self) -> None:
-        """Note which modules loading and planning took; both are done."""
+    def loaded(self, tasks: int) -> None:
+        """Note which modules loading and planning took; both are done, and there are so many tasks."""
         gc.freeze()  # what is there now stays: later collections need not look at it
         gc.set_threshold(*RARE_COLLECTIONS)
         self._collect_again()
@@ -127,6 +128,8 @@ class Memory:
             path = os.path.join(self._directory, folder)
             if _counts(path + os.sep):
                 self._imports[path] = facts.listing_of(path, names)
+        if tasks >= _MANY:
+            _give_memory_back()
 
     def opened(self, workspace: Workspace) -> None:
         """Note in which state the record was opened."""
@@ -153,11 +156,8 @@ class Memory:
         `request` is kept with it where the next run may use the stored plan. The process ends after that.
         `ran_here` tells of which tasks the actions have run in this process.
         """
-        if (
-            not self._trace.refusals
-            and not plan.grown
-            and not any(_calls_code(each, ran_here) for each in plan)
-        ):
+        clean = console.supported and not plan.grown and not self._trace.refusals
+        if clean and not any(_calls_code(each, ran_here) for each in plan):
             self._ends_at_once = True
             _leave_to_the_system(plan, workspace, doit_tasks)
         name = snapshot.name_of(self._arguments)
@@ -372,6 +372,17 @@ def _calls_code(task: Task, ran_here: Callable[[Task], bool]) -> bool:
     """Whether code of the project may have been called for a task, in this process, since it was loaded."""
     asked = any(check.kind is CheckKind.OPAQUE for check in task.checks) if task.checks else False
     return asked or task.teardown or task.title is not None or ran_here(task)
+
+
+def _give_memory_back() -> None:
+    """Return to the system what loading has taken and let go of: 1.5 kB for each task.
+
+    The C library keeps it for more of the same, and what a run takes is of other sizes.
+    """
+    import ctypes  # milliseconds: only where they do not count
+
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _leave_to_the_system(*objects: object) -> None:

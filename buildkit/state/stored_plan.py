@@ -9,7 +9,6 @@ from __future__ import annotations
 import marshal
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
 from typing import Any
 from zlib import crc32
 
@@ -216,13 +215,17 @@ def encode(
             users.setdefault(path, []).append(number)
     for path in fixed:
         users.pop(path, None)
-    encoded = [_encode(task) for task in plan]
+    task_ends = array("Q")
+    tasks: Any = bytearray()  # which `marshal` writes as bytes; a list would be as long as the plan
+    for task in plan:
+        tasks += _encode(task)
+        task_ends.append(len(tasks))
     body = Body(
         salt,
         tuple(request),
         names,
-        array("Q", accumulate(map(len, encoded))).tobytes(),
-        b"".join(encoded),
+        task_ends.tobytes(),
+        tasks,
         plan.selected,
         tuple(plan.programs),
         plan.output_count,
