@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import NamedTuple as Record
 else:
+    from collections import namedtuple
+
     try:
         from _collections import _tuplegetter  # what makes the fields of named tuples fast
     except ImportError:
@@ -51,12 +53,8 @@ else:
     def _made(cls, /, *values, **named):
         """Stand for the constructor until it is called for the first time."""
         owner = next(each for each in cls.__mro__ if "__new__" in vars(each))
-        names = "".join(f"{name}, " for name in owner._fields)
-        # Python has read the names as those of fields, so that nothing else can be in this text.
-        make = eval(f"lambda _cls, {names}: _new(_cls, ({names}))", {"_new": tuple.__new__})  # noqa: S307
-        make.__name__ = "__new__"
-        make.__qualname__ = f"{owner.__qualname__}.__new__"
-        make.__defaults__ = tuple(owner._field_defaults.values())
+        defaults = tuple(owner._field_defaults.values())
+        make = namedtuple(owner.__name__, owner._fields, defaults=defaults).__new__
         owner.__new__ = staticmethod(make)
         return make(cls, *values, **named)
 
