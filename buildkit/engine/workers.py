@@ -258,7 +258,8 @@ class WorkerPool:
         """Take note that a job is the next that its worker does."""
         worker.task = task
         worker.kept |= task.job.keeps_worker
-        task.started = process_clock()
+        # It may have begun while we did other things: what it has started since is its own.
+        task.started = process_clock() - (time.monotonic_ns() - began_ns) / 1e9
         task.started_ns = began_ns
         if task.job.timeout_s is not None:
             task.timeout = self._loop.call_later(

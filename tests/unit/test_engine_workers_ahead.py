@@ -13,6 +13,7 @@ from engine_rig import Rig, gate
 from buildkit.engine import workers
 from buildkit.engine.forked import Line
 from buildkit.engine.job import JobOutcome, JobStatus, PythonJob
+from buildkit.engine.procfs import process_clock
 from buildkit.engine.wire import MOST_LANES, PACKET_BYTES
 from buildkit.engine.workers import WorkerPool
 
@@ -199,6 +200,24 @@ def test_jobs_that_wait_behind_one_that_took_long_are_given_back(tmp_path) -> No
         assert ("began", third) not in rig.events
         let_go()
         assert rig.wait(second).status in (JobStatus.OK, JobStatus.CANCELLED)  # the worker may have had it
+
+
+def tell_the_time(path: str) -> float:
+    now = process_clock()
+    mark(path)
+    return now
+
+
+def test_what_a_job_starts_before_the_run_knows_that_it_began_is_its_own(rig, tmp_path) -> None:
+    with gate(tmp_path) as (path, let_go):
+        rig.start(job("wait_at", path))
+        second = rig.ahead(job("tell_the_time", str(tmp_path / "begun")))
+        kept = rig.executor._workers[0].ahead[0]
+        let_go()
+        while not (tmp_path / "begun").exists():
+            pass  # the loop stands still meanwhile
+        assert kept.started == 0
+        assert rig.wait(second).extra >= kept.started > 0
 
 
 def echo(number: int) -> int:
