@@ -94,7 +94,7 @@ class Recorder:
         self._place = names_of_place(root, os.environ)
         self.writes = WriteWatch(plan, root)
         self.run_id: int | None = None
-        self.written: dict[str, str] = {}  # output path -> task, of this run
+        self.written: dict[str, str] = {}  # output that is a file -> task, of this run
         self._unsettled: deque[str] = deque()  # of these, what was read too soon, in the order of reading
 
     # --- running
@@ -321,13 +321,14 @@ class Recorder:
 
     def _learn(self, task: Task, entry: OutputEntry) -> None:
         path = entry.output.path
-        self.written[path] = task.name
         fingerprint = entry.fingerprint
         if fingerprint is not None:
+            self.written[path] = task.name
             self._table.learn(path, fingerprint)
             if fingerprint.racy:
                 self._unsettled.append(path)
         else:
+            self.written.pop(path, None)
             self._table.forget(path)
 
     def _store(
