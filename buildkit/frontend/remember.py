@@ -229,6 +229,8 @@ class Memory:
         kept = snapshot.Snapshot(values[field] for field in snapshot.Snapshot.fields)
         if request is None:
             return kept, None
+        del signatures, values  # what follows is where a run of many tasks takes the most memory
+        outlook.seen.clear()
         return kept, stored_plan.encode(
             plan,
             salt=salt,

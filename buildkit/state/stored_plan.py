@@ -235,7 +235,9 @@ def encode(
         tuple([path for path in tracked if path in fixed]),
     )
     plain: Any = tuple(body)
-    return _MAGIC + marshal.dumps(plain)
+    encoded = marshal.dumps(plain)
+    del plain, body, tasks  # tens of megabytes where there are many tasks, and there is one more copy to come
+    return _MAGIC + encoded
 
 
 def read(project: str, name: str, salt: bytes) -> tuple[StoredPlan, memoryview] | None:
