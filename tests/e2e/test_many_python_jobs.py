@@ -58,10 +58,10 @@ def test_each_task_runs_once_and_only_those_that_fail_are_told_to_have_failed(pr
 def test_after_a_failure_no_worker_begins_what_it_was_given(project: Project):
     project.dodo(DODO % (COUNT, (30,), "return False"))
     result = project.run("-n", "2", check=None)
-    # The other worker may have begun one more before it could be told.
+    # Until the run has heard of it, the other worker goes on with the few that it was given ahead.
     numbers = sorted(int(one.removeprefix("job")) for one in result.ran)
     assert 30 in numbers
-    assert len(numbers) <= numbers.index(30) + 1 + 4
+    assert len(numbers) <= numbers.index(30) + 1 + 8
     project.dodo((DODO % (COUNT, (30,), "return False")).replace("if number in FAILING", "if False"))
     assert Counter(project.run("-n", "2", check=0).ran)[f"job{COUNT - 1}"] == 1
 
