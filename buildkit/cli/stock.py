@@ -77,11 +77,16 @@ class _ForgetAll:
 
     task_list: Any
     dep_manager: Any
+    sel_tasks: Any
+    outstream: Any
 
     def _execute(self, forget_sub: bool, forget_disable_default: bool, forget_all: bool) -> Any:
         if forget_all:
             for task in self.task_list:
                 self.dep_manager.remove(task.name)
+        elif self.sel_tasks is None:  # nor are there default tasks, where doit says this, too
+            self.outstream.write("no tasks specified, pass task name, --enable-default or --all\n")
+            return None
         return super()._execute(forget_sub, forget_disable_default, forget_all)  # type: ignore[misc] # doit's
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from buildkit.cache.local import LocalCache
 from buildkit.cache.result import ActionResult, OutputFile, OutputKind
 from buildkit.core.digest import Digest, digest_text
 from buildkit.core.execution import Cost
-from buildkit.core.fingerprint import FingerprintTable, Movement, is_racy
+from buildkit.core.fingerprint import FingerprintTable, Movement
 from buildkit.core.plan import Plan, Task
 from buildkit.core.record import Record
 from buildkit.engine.judge import Judgement, encode_components
@@ -28,6 +27,7 @@ from buildkit.engine.outputs import decode_outputs, encode_outputs
 from buildkit.engine.place import is_bound, lookup_keys, names_a_place, names_of_place, place_key
 from buildkit.engine.values import ValueTable
 from buildkit.engine.writes import WriteWatch
+from buildkit.engine.written import WrittenOutputs
 from buildkit.state.traces import FAILED, OK, Trace, TraceRow, TraceStore
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ class Recorder:
         self._place = names_of_place(root, os.environ)
         self.writes = WriteWatch(plan, root)
         self.run_id: int | None = None
-        self.written: dict[str, str] = {}  # output that is a file -> task, of this run
-        self._unsettled: deque[str] = deque()  # of these, what was read too soon, in the order of reading
+        self.written = WrittenOutputs(table)
 
     # --- running
 
@@ -323,13 +322,11 @@ class Recorder:
         path = entry.output.path
         fingerprint = entry.fingerprint
         if fingerprint is not None:
-            self.written[path] = task.name
             self._table.learn(path, fingerprint)
-            if fingerprint.racy:
-                self._unsettled.append(path)
+            self.written.add(path, task.name, fingerprint)
         else:
-            self.written.pop(path, None)
             self._table.forget(path)
+            self.written.remove(path)
 
     def _store(
         self,
@@ -499,33 +496,6 @@ class Recorder:
                 wall_ns,
             )
         )
-
-    def settle_early(self) -> None:
-        """Do what of `settle` can be done by now: while tasks run, a second processor helps with it."""
-        now_ns = time.time_ns()
-        while self._unsettled:
-            seen = self._table.last_seen(self._unsettled[0])
-            if seen is not None and is_racy(seen.mtime_ns, seen.ctime_ns, now_ns):
-                return  # and so are those behind it
-            path = self._unsettled.popleft()
-            if seen is not None and seen.racy:
-                # Another content may be that of a task which is still writing: the end will tell.
-                self._table.confirm(path, seen)
-
-    def settle(self) -> list[str]:
-        """Look at all outputs, read again those that were read too soon, and return those that differ."""
-        table, differing = self._table, []
-        for path in self.written:
-            before = table.last_seen(path)
-            if before is None:
-                continue
-            try:
-                after = table.recheck(path) if before.racy else table.current(path)
-            except OSError:
-                after = None
-            if after is not before and (after is None or after.digest != before.digest):
-                differing.append(path)
-        return differing
 
 
 def _is_behind(plan: Plan, task: Task, other: str) -> bool:

@@ -4,7 +4,7 @@ Nothing traces the tasks. The project's files are looked at between tasks, and w
 look was written by one of the tasks that ran in between; where several did, by those whose commands name
 the file. So this sees all in a sequential run of a small project, less the more tasks overlap, and nothing:
 
-- in what the run itself writes, its own standard output for instance, and in pipes and sockets;
+- in what the run itself writes, its own standard output and the cache for instance, and in pipes and sockets;
 - in hidden files and folders, `__pycache__`, `node_modules` and virtual environments;
 - in a project of more than `MOST_ENTRIES` other files, or outside of the project;
 - of tasks that passed while no look was due: looking may take `_SHARE` of the time of a run, not more.
@@ -60,6 +60,7 @@ class WriteWatch:
         self._files: dict[str, _File] = {}
         self._foreign: dict[str, dict[str, None]] = {}  # output -> other tasks that wrote it
         self._own: set[tuple[int, int]] = set()  # device and inode of files that are not the tasks'
+        self._own_folders: set[str] = set()  # by path from the root
 
     def pass_over(self, files: Iterable[int | str]) -> None:
         """Leave out these files, open or by path: the run itself writes them."""
@@ -67,6 +68,10 @@ class WriteWatch:
             with suppress(OSError):  # closed, or not there yet
                 status = os.stat(file)
                 self._own.add((status.st_dev, status.st_ino))
+
+    def pass_over_folder(self, folder: str) -> None:
+        """Leave out a folder, which need not be there yet, with all that lies below it."""
+        self._own_folders.add(os.path.relpath(os.path.realpath(folder), os.path.realpath(self._root)))
 
     def begin(self, task: Task) -> None:
         """Take note that the actions of a task are about to start."""
@@ -211,7 +216,8 @@ class WriteWatch:
     ) -> None:
         try:
             if entry.is_dir(follow_symlinks=False):
-                if not os.path.exists(os.path.join(entry.path, "pyvenv.cfg")):
+                ours = path in self._own_folders
+                if not ours and not os.path.exists(os.path.join(entry.path, "pyvenv.cfg")):
                     pending.append(path)
                 return
             status = entry.stat(follow_symlinks=False)

@@ -172,6 +172,8 @@ class Session:
         )
         recorder.run_id = self._run_id
         recorder.writes.pass_over(self._own_files)
+        if workspace.cache is not None:
+            recorder.writes.pass_over_folder(workspace.cache.directory)
         sequential = self._options.width <= 1
         scheduler = Scheduler(
             self._plan,
@@ -186,11 +188,10 @@ class Session:
         except BaseException as error:
             sink.finish(int(getattr(error, "exit_code", ExitCode.USAGE)))
             raise
-        changed = recorder.settle()
-        for path in changed[:_NAMED]:
+        changed = list(recorder.written.changed())
+        for path, task in changed[:_NAMED]:
             workspace.warn(
-                f"output '{path}' of task '{recorder.written[path]}' was changed by something else "
-                "while the run went on"
+                f"output '{path}' of task '{task}' was changed by something else while the run went on"
             )
         if len(changed) > _NAMED:
             workspace.warn(f"so were {len(changed) - _NAMED:,} more outputs")
@@ -355,7 +356,7 @@ class Session:
         self._run_id = history.begin_run(info)
 
     def _flush_meanwhile(self, recorder: Recorder, executions: list[Execution]) -> None:
-        recorder.settle_early()
+        recorder.written.look_again()
         self._flush(executions, meanwhile=True)
 
     def _flush(self, executions: list[Execution], *, meanwhile: bool = False) -> None:

@@ -414,3 +414,11 @@ def test_stored_plans_that_cannot_be_read(project: Project):
     assert (result.exit_code, result.stdout) == (3, ""), result
     assert "snapshots" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_forgetting_nothing_in_particular(project: Project):
+    project.write("in", "1")
+    project.dodo(GOOD)
+    result = project.run("forget")
+    assert (result.exit_code, result.stderr) == (0, ""), result
+    assert result.stdout == "no tasks specified, pass task name, --enable-default or --all\n"

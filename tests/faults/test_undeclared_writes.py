@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from e2e.harness import Project
 
@@ -108,3 +110,33 @@ def test_a_target_that_somebody_else_changed_comes_back(project: Project) -> Non
     project.write("db", "edited by hand\n")
     project.run(check=0)
     assert project.read("db").startswith("schema\n")
+
+
+def test_a_cache_within_the_project_is_nobodys_writing(project: Project) -> None:
+    project.write("a", "1")
+    project.write(
+        "dodo.py",
+        "def task_one(): return {'actions': ['sleep 0.1; cp a o1'], 'file_dep': ['a'], 'targets': ['o1']}\n"
+        "def task_two(): return {'actions': ['sleep 0.1; grep 1 a'], 'file_dep': ['a'],"
+        " 'task_dep': ['one']}\n",
+    )
+    elsewhere = {"BUILDKIT_CACHE_DIR": str(project.root / "build" / "cache")}
+    assert "write" not in project.run("-n", "2", check=0, env=elsewhere).output
+    project.remove("o1")
+    shutil.rmtree(project.path(".buildkit"))
+    assert project.run("-n", "2", check=0, env=elsewhere).restored == ["one", "two"]
+
+
+def test_outputs_that_are_gone_at_the_end_are_told_of(project: Project) -> None:
+    project.write("a", "1")
+    project.write(
+        "dodo.py",
+        "def task_make():\n"
+        "    for n in range(12):\n"
+        "        yield {'name': str(n), 'actions': [f'cp a o{n}'], 'file_dep': ['a'], 'targets': [f'o{n}']}\n"
+        "def task_remove(): return {'actions': ['sleep 0.1; rm o*'],\n"
+        "    'task_dep': ['make']}\n",
+    )
+    told = project.run("-n", "2", check=0).output
+    assert told.count("was changed by something else while the run went on") == 10
+    assert "so were 2 more outputs" in told
