@@ -37,7 +37,7 @@ from buildkit.frontend.commands_only import CommandsHost, CommandsOnly, needs_do
 from buildkit.frontend.observing import Observing, console_mode
 from buildkit.frontend.plain_console import PlainConsole
 from buildkit.frontend.session import Session, SessionOptions, UpToDate
-from buildkit.frontend.task_output import TaskOutput
+from buildkit.frontend.task_output import LIVE, TaskOutput
 from buildkit.frontend.workspace import Workspace, warn_on_stderr
 from buildkit.observe.options import EVENTS_SETTING, ObserveOptions
 from buildkit.state import facts, ranges, snapshot, stored_plan
@@ -189,6 +189,7 @@ class _PlannedRun:
             parallel="inline" if slots == 0 else request.parallel,
             continue_=request.continue_,
             always=False,
+            live=lambda task: self._verbosity(task) >= LIVE,
             sla_strict=request.sla_strict,
         )
         version = data_version(workspace)
@@ -237,12 +238,6 @@ class _PlannedRun:
     def _console(self, observing: Observing, options: SessionOptions) -> PlainConsole:
         request, plan = self._plan.request, self._plan
         parallel = options.width > 1
-
-        def verbosity(task: Task) -> int:
-            if request.force_verbosity or task.verbosity is None:
-                return request.verbosity
-            return task.verbosity
-
         return PlainConsole(
             sys.stdout if observing.screen is None else observing.screen.stream(sys.stdout),
             TaskOutput(parallel=parallel, voice=observing.voice, folding=observing.folding),
@@ -251,11 +246,17 @@ class _PlannedRun:
             running=self._tasks.keys(),
             in_order=not parallel,
             continue_=request.continue_,
-            verbosity=verbosity,
+            verbosity=self._verbosity,
             failure_verbosity=request.failure_verbosity,
             folding=observing.folding,
             warn=warn_on_stderr,
         )
+
+    def _verbosity(self, task: Task) -> int:
+        request = self._plan.request
+        if request.force_verbosity or task.verbosity is None:
+            return request.verbosity
+        return task.verbosity
 
     # --- the next run
 

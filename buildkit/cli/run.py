@@ -40,6 +40,7 @@ from buildkit.frontend.planner import Planner
 from buildkit.frontend.remember import Console, Memory
 from buildkit.frontend.reporting import ReporterSink
 from buildkit.frontend.session import Session, SessionOptions
+from buildkit.frontend.task_output import LIVE
 from buildkit.frontend.workspace import Workspace, project_root, warn_on_stderr
 from buildkit.observe.options import EVENTS_SETTING, ObserveOptions
 from buildkit.state.lock import ProjectLock
@@ -228,6 +229,7 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
             parallel="inline" if slots == 0 or pdb else par_type,
             continue_=continue_,
             always=always,
+            live=lambda task: stream.effective_verbosity(task.verbosity) >= LIVE,
             sla_strict=sla_strict,
         )
         self._lock = ProjectLock(root)

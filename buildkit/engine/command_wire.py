@@ -87,13 +87,13 @@ def job_fields(job: CommandJob) -> tuple[Any, ...]:
          one.encoding, one.decode_errors)
         for one in job.commands
     ]  # fmt: skip
-    return commands, job.stdin, job.timeout_s
+    return commands, job.stdin, job.timeout_s, job.live
 
 
 def job_of(fields: tuple[Any, ...]) -> CommandJob:
     """Return the job that `job_fields` wrote down."""
-    commands, stdin, timeout_s = fields
-    return CommandJob(tuple([Command(*one) for one in commands]), stdin, timeout_s)
+    commands, *rest = fields
+    return CommandJob(tuple([Command(*one) for one in commands]), *rest)
 
 
 def outcome_fields(outcome: JobOutcome) -> tuple[Any, ...]:

@@ -39,6 +39,7 @@ class CommandJob(Record):
     commands: tuple[Command, ...]
     stdin: Literal["inherit", "null"] = "null"
     timeout_s: float | None = None  # for all commands together
+    live: bool = True  # what they write is shown at once, so that it comes in order with that of other jobs
 
 
 class PythonJob(Record):

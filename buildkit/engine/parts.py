@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from buildkit.core.execution import Decision, Execution
+from buildkit.core.plan import Task
 from buildkit.core.record import Record
 from buildkit.engine.job import Executor, JobOutcome, Pipeline
 from buildkit.engine.judge import Judgement
@@ -20,7 +21,7 @@ class RunOptions(Record):
 
     width: int
     continue_: bool = False
-    verbosity: int | None = None
+    live: Callable[[Task], bool] = lambda _task: True  # whether the output of a task is shown while it runs
     grace_s: float = 2.0
     pools: Mapping[str, int] = {}
     cores: float = 1.0

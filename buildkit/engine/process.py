@@ -234,7 +234,10 @@ class _Running:
             for fd in given:
                 os.close(fd)
         loop.watch_child(self.pid, self.on_exit)
-        self.listener = loop.call_later(_LISTEN_S, self.listen)
+        if self.job.live:
+            self.listen()
+        else:
+            self.listener = loop.call_later(_LISTEN_S, self.listen)
 
     def listen(self) -> None:
         """Read outputs from now on as they come.

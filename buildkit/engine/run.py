@@ -379,18 +379,19 @@ class Run:
                 environ=self._environ,
             )
             stdin = "inherit" if self._options.stdin_inherited else "null"
-            return CommandJob(commands, stdin, timeout_s), self._executors.commands  # type: ignore[arg-type]
+            job = CommandJob(commands, stdin, timeout_s, self._options.live(task))  # type: ignore[arg-type]
+            return job, self._executors.commands
         changed = self._judge.changed_inputs(task, judgement.inputs) if task.uses_changed else None
         if changed is None:
             changed = [path for path, _seen in judgement.inputs]
-        job = PythonJob(
+        python_job = PythonJob(
             self._host.payload(task, getargs, changed),
             timeout_s,
             keeps_worker=task.teardown,
             outputs=self._recorder.early_outputs(task, judgement),
         )
         inline = self._host.runs_inline(task)
-        return job, self._executors.inline if inline else self._executors.python
+        return python_job, self._executors.inline if inline else self._executors.python
 
     def write(self, job_id: int, stream: Stream, data: bytes) -> None:
         """Pass on what a running job wrote (the executors' OutputSink)."""

@@ -61,6 +61,7 @@ class SessionOptions(Record):
     parallel: str  # 'process', 'thread', or 'inline' for -n 0
     continue_: bool
     always: bool
+    live: Callable[[Task], bool]  # whether the output of a task is shown while it runs
     sla_strict: bool = False
 
 
@@ -250,6 +251,7 @@ class Session:
                 continue_=options.continue_,
                 grace_s=workspace.settings.grace,
                 pools=workspace.settings.pools,
+                live=options.live,
                 cores=self._machine.cpus,
                 stdin_inherited=options.parallel == "inline",
                 sla_s=workspace.settings.sla,

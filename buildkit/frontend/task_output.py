@@ -15,6 +15,8 @@ from buildkit.frontend.observing import Voice
 if TYPE_CHECKING:
     from buildkit.frontend.folding import Fold, Folding
 
+LIVE = 2  # verbosity from which parallel tasks are shown while they run
+
 
 class TaskOutput:
     """Shows what tasks write.
@@ -34,7 +36,7 @@ class TaskOutput:
 
     def write(self, task: str, stream: int, data: bytes, verbosity: int) -> None:
         """Take what a running task wrote."""
-        if not _shown(stream, verbosity) or (self._parallel and verbosity < 2):
+        if not _shown(stream, verbosity) or (self._parallel and verbosity < LIVE):
             return
         if self._parallel:
             whole, newline, rest = (self._partial.pop((task, stream), b"") + data).rpartition(b"\n")
@@ -66,7 +68,7 @@ class TaskOutput:
             if fold is not None:
                 fold.close()
             return
-        if verbosity < 2:
+        if verbosity < LIVE:
             self._print_all(
                 task, ((stream, data) for stream, data in log.frames() if _shown(stream, verbosity))
             )

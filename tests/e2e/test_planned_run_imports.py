@@ -28,7 +28,7 @@ OURS = {
     ),
     "engine": (
         "capture drain events expansion host job judge log loop machine outputs parts place process procfs"
-        " recorder run scheduler slots spawn teardown tree values writes"
+        " recorder run scheduler slots spawn teardown tree values writes written"
     ),
     "frontend": (
         "answer ci commands_only git heartbeat observing plain_console session task_output workspace"
