@@ -35,8 +35,8 @@ COARSE_TICK_NS = 2_000_000_000
 # The mode and the device need not be there: nothing can change them without changing the ctime or the inode.
 _signature_of = attrgetter("st_mtime_ns", "st_ctime_ns", "st_size", "st_ino")
 _GONE = -1  # no signature: Python's hashes never are
-_WORTH_SHARING = 15_000  # so many files pay for a child process
-_PART = 2000  # files of a folder that are looked at in one go
+_WORTH_SHARING = 4000  # so many files pay for a child process
+_PART = 500  # files of a folder that are looked at in one go
 _WORTH_GOING = 8  # so many files in a folder pay for going there, which makes each path shorter
 _COMPARED = 256  # signatures at once
 _MANY = 100  # paths from which a table of all of them is cheaper than a search for each
@@ -78,8 +78,10 @@ def signatures_of(snapshot: Snapshot) -> bytes:
         begin = end
     if len(names) < _WORTH_SHARING or not idle_processor():
         return _look(parts)
-    half = len(parts) // 2
-    mine = sum(len(some) for _folder, some in parts[:half])
+    half = mine = 0
+    while 2 * mine < len(names) and half + 1 < len(parts):
+        mine += len(parts[half][1])
+        half += 1
     recorded = snapshot.signatures[8 * mine :]
     reading, writing = os.pipe()
     child = os.fork()

@@ -228,6 +228,24 @@ def test_what_a_child_has_seen_is_not_looked_at_again(project: Path, monkeypatch
     assert len(looks) == 1
 
 
+def test_two_look_at_as_many_files_each_however_many_folders_there_are(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = shared(monkeypatch, project, 600, 400)
+    for number in range(300):
+        (project / f"f{number}").mkdir()
+        (project / f"f{number}" / "0").write_text("")
+    kept.folders += tuple((f"f{number}".encode(), 1) for number in range(300))
+    kept.names += b"\0" + b"\0".join([b"0"] * 300)
+    kept.signatures += facts.packed([facts.signature(os.stat(f"f{number}/0")) for number in range(300)])
+    monkeypatch.setattr(facts, "_PART", 100)
+    looks = []
+    look = facts._look
+    monkeypatch.setattr(facts, "_look", lambda parts: looks.append(parts) or look(parts))
+    assert facts.files_changed(kept) == []
+    assert [sum(len(names) for _folder, names in parts) for parts in looks] == [700]
+
+
 def test_a_child_that_nobody_listens_to_ends(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = shared(monkeypatch, project, 10, 20_000)
     os.utime("out/0", (1, 1))
