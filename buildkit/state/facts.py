@@ -36,6 +36,7 @@ COARSE_TICK_NS = 2_000_000_000
 _signature_of = attrgetter("st_mtime_ns", "st_ctime_ns", "st_size", "st_ino")
 _GONE = -1  # no signature: Python's hashes never are
 _WORTH_SHARING = 4000  # so many files pay for a child process
+_ASKED_AGAIN = 2  # parts after which a busy processor may have become idle
 _PART = 500  # files of a folder that are looked at in one go
 _WORTH_GOING = 8  # so many files in a folder pay for going there, which makes each path shorter
 _COMPARED = 256  # signatures at once
@@ -76,13 +77,27 @@ def signatures_of(snapshot: Snapshot) -> bytes:
         end = begin + count
         parts += [(folder, names[first : min(first + _PART, end)]) for first in range(begin, end, _PART)]
         begin = end
-    if len(names) < _WORTH_SHARING or not idle_processor():
-        return _look(parts)
+    found: list[bytes] = []
+    left, done = len(names), 0
+    while left >= _WORTH_SHARING:
+        if idle_processor():
+            found.append(_look_by_two(parts[done:], left, snapshot.signatures))
+            return b"".join(found)
+        some = parts[done : done + _ASKED_AGAIN]
+        found.append(_look(some))
+        left -= sum(len(each) for _folder, each in some)
+        done += len(some)
+    found.append(_look(parts[done:]))
+    return b"".join(found)
+
+
+def _look_by_two(parts: "Sequence[tuple[bytes, list[bytes]]]", count: int, recorded: bytes) -> bytes:
+    """Return the packed signatures of `count` files, the last of all, with the help of a child."""
     half = mine = 0
-    while 2 * mine < len(names) and half + 1 < len(parts):
+    while 2 * mine < count and half + 1 < len(parts):
         mine += len(parts[half][1])
         half += 1
-    recorded = snapshot.signatures[8 * mine :]
+    recorded = recorded[len(recorded) - 8 * (count - mine) :]
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
