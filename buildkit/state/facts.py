@@ -35,7 +35,7 @@ COARSE_TICK_NS = 2_000_000_000
 # The mode and the device need not be there: nothing can change them without changing the ctime or the inode.
 _signature_of = attrgetter("st_mtime_ns", "st_ctime_ns", "st_size", "st_ino")
 _GONE = -1  # no signature: Python's hashes never are
-_WORTH_SHARING = 4000  # so many files pay for a child process
+_WORTH_SHARING = 2000  # so many files pay for a child process
 _ASKED_AGAIN = 2  # parts after which a busy processor may have become idle
 _PART = 500  # files of a folder that are looked at in one go
 _WORTH_GOING = 8  # so many files in a folder pay for going there, which makes each path shorter
