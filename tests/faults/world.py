@@ -235,6 +235,8 @@ def closure_over(name, extra):
 def folder(name, extra, dependencies, targets):
     say(name)
     text = texts(dependencies)
+    if os.path.lexists(targets[0]) and not os.path.isdir(targets[0]):
+        os.unlink(targets[0])
     shutil.rmtree(targets[0], ignore_errors=True)
     os.makedirs(targets[0])
     for number in range(len(text) % 3 + 1):
