@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from buildkit.core.record import Record
+from buildkit.core.record import Fields, Record
 
 
 class Decision(StrEnum):
@@ -73,7 +73,7 @@ class Reason(Record):
         return {"kind": self.kind.value, "names": list(self.names)}
 
 
-class Cost:
+class Cost(Fields):
     """What one execution took. `None` means: not measured, never zero by default."""
 
     __slots__ = ("read_bytes", "rss_bytes", "system_ns", "user_ns", "wall_ns", "write_bytes")
@@ -96,21 +96,13 @@ class Cost:
         self.read_bytes = read_bytes
         self.write_bytes = write_bytes
 
-    def __eq__(self, other: object) -> bool:
-        """Compare all fields."""
-        return isinstance(other, Cost) and all(
-            getattr(self, name) == getattr(other, name) for name in self.__slots__
-        )
-
-    __hash__ = None  # type: ignore[assignment]  # it changes; `object` is declared to have one
-
     @property
     def cpu_ns(self) -> int | None:
         """User and system time together; None where not measured."""
         return None if self.user_ns is None or self.system_ns is None else self.user_ns + self.system_ns
 
 
-class Execution:
+class Execution(Fields):
     """One task in one run, as the history keeps it. Offsets count from the start of the run."""
 
     __slots__ = (
@@ -183,11 +175,3 @@ class Execution:
         self.log_path = log_path
         self.key = key
         self.sla_s = sla_s
-
-    def __eq__(self, other: object) -> bool:
-        """Compare all fields."""
-        return isinstance(other, Execution) and all(
-            getattr(self, name) == getattr(other, name) for name in self.__slots__
-        )
-
-    __hash__ = None  # type: ignore[assignment]  # it changes; `object` is declared to have one

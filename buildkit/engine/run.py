@@ -11,6 +11,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from typing import Literal
 
 from buildkit.core.decide import Course
 from buildkit.core.errors import ExitCode, PlanError
@@ -378,20 +379,20 @@ class Run:
                 changed=lambda: self._judge.changed_inputs(task, judgement.inputs),
                 environ=self._environ,
             )
-            stdin = "inherit" if self._options.stdin_inherited else "null"
-            job = CommandJob(commands, stdin, timeout_s, self._options.live(task))  # type: ignore[arg-type]
-            return job, self._executors.commands
+            stdin: Literal["inherit", "null"] = "inherit" if self._options.stdin_inherited else "null"
+            live = self._options.live(task)
+            return CommandJob(commands, stdin, timeout_s, live), self._executors.commands
         changed = self._judge.changed_inputs(task, judgement.inputs) if task.uses_changed else None
         if changed is None:
             changed = [path for path, _seen in judgement.inputs]
-        python_job = PythonJob(
+        job = PythonJob(
             self._host.payload(task, getargs, changed),
             timeout_s,
             keeps_worker=task.teardown,
             outputs=self._recorder.early_outputs(task, judgement),
         )
         inline = self._host.runs_inline(task)
-        return python_job, self._executors.inline if inline else self._executors.python
+        return job, self._executors.inline if inline else self._executors.python
 
     def write(self, job_id: int, stream: Stream, data: bytes) -> None:
         """Pass on what a running job wrote (the executors' OutputSink)."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from buildkit.core.execution import Decision
-from buildkit.core.record import Record
+from buildkit.core.record import Fields, Record
 
 
 def new_run_uid() -> str:
@@ -18,7 +18,7 @@ def new_run_uid() -> str:
     return os.urandom(8).hex()
 
 
-class RunInfo:
+class RunInfo(Fields):
     """What is known of a run when it begins."""
 
     __slots__ = (
@@ -75,14 +75,6 @@ class RunInfo:
         self.lane = lane
         self.pid = os.getpid() if pid is None else pid
         self.uid = new_run_uid() if uid is None else uid
-
-    def __eq__(self, other: object) -> bool:
-        """Compare all fields."""
-        return isinstance(other, RunInfo) and all(
-            getattr(self, name) == getattr(other, name) for name in self.__slots__
-        )
-
-    __hash__ = None  # type: ignore[assignment]  # it changes; `object` is declared to have one
 
 
 class RunSummary(Record):

@@ -126,25 +126,28 @@ def test_jobs_given_ahead_begin_in_their_order(rig, tmp_path) -> None:
     assert rig.events == expected
 
 
-def test_jobs_behind_one_that_fails_wait_until_they_are_given_again(rig, tmp_path) -> None:
+def run_behind(rig: AheadRig, tmp_path, function: str) -> tuple[int, list[int]]:
+    """Let a job and what is behind it run; return its number and those of the others, which all succeeded."""
     with gate(tmp_path) as (path, let_go):
-        first = rig.start(job("fail_at", path))
+        first = rig.start(job(function, path))
         others = fill(rig, "whoami")
         let_go()
-        assert rig.wait(first).status is JobStatus.ERROR
+        rig.wait(first)
         assert {rig.wait(number).status for number in others} == {JobStatus.OK}
+    return first, others
+
+
+def test_jobs_behind_one_that_fails_wait_until_they_are_given_again(rig, tmp_path) -> None:
+    first, others = run_behind(rig, tmp_path, "fail_at")
+    assert rig.outcomes[first].status is JobStatus.ERROR
     assert sorted(rig.events) == sorted(
         [("done", first), *((what, number) for number in others for what in ("began", "done"))]
     )
 
 
 def test_jobs_behind_one_that_ends_its_worker_run_elsewhere(rig, tmp_path) -> None:
-    with gate(tmp_path) as (path, let_go):
-        first = rig.start(job("die_at", path))
-        others = fill(rig, "whoami")
-        let_go()
-        assert rig.wait(first).status is JobStatus.LOST
-        assert {rig.wait(number).status for number in others} == {JobStatus.OK}
+    first, others = run_behind(rig, tmp_path, "die_at")
+    assert rig.outcomes[first].status is JobStatus.LOST
     assert rig.outcomes[first].worker not in {rig.outcomes[number].worker for number in others}
 
 
