@@ -4,6 +4,7 @@ ext4 without a journal gives no inode out again within minutes of the deletion o
 all of these for each new file: after `rm -r out`, a file takes a millisecond in `out` and ten microseconds in
 a directory whose inodes lie elsewhere. A file without a name may come from any directory of its file system.
 What it would inherit from its own must be nothing, then: no group, no access list, no label.
+Directories that are used every day have their share of what was deleted; new ones are where there is room.
 """
 
 from __future__ import annotations
@@ -18,15 +19,23 @@ from buildkit.cache.unnamed import create_unnamed, give_name
 
 _SLOW_NS = 150_000  # of processor time
 _SLOW_IN_A_ROW = 4
-_MOST_MOVES = 8  # from one directory, in one run
+_MOST_MOVES = 64  # from one directory, in one run: a group of ext4 has some thousand inodes
 
 
 class Birthplaces:
     """Finds out by itself where a new file takes long, and where it does not."""
 
-    def __init__(self, *others: str, clock_ns: Callable[[], int] = time.thread_time_ns) -> None:
-        """`others` are directories, perhaps not there yet, that may be used beside those above a target."""
-        self._others = others
+    def __init__(
+        self,
+        directory_apart: Callable[[], str] | None = None,
+        *,
+        clock_ns: Callable[[], int] = time.thread_time_ns,
+    ) -> None:
+        """`directory_apart` makes a new directory far from others, see `Scratch.directory_apart`.
+
+        Where it does not help, or is not given, those above a target are asked.
+        """
+        self._directory_apart = directory_apart
         self._clock_ns = clock_ns
         self._places: dict[str, str] = {}  # directory of a target: where its files are made instead
         self._slow: dict[str, int] = {}  # how many in a row took long
@@ -78,13 +87,15 @@ class Birthplaces:
                     return
 
     def _candidates(self, directory: str) -> Iterator[str]:
+        if self._directory_apart is not None:
+            with suppress(OSError):
+                yield self._directory_apart()
         now = self._places.get(directory, directory)
         above = os.path.dirname(directory)
         while above != os.path.dirname(above):
             if above != now:
                 yield above
             above = os.path.dirname(above)
-        yield from (other for other in self._others if other != now)
 
     def _is_fast(self, place: str, name: str) -> bool:
         """Whether a file is made fast at a place, and can be given a name that is meant for another one."""

@@ -65,7 +65,7 @@ class LocalCache:
         self._clock = clock
         # In the same file system as the blobs, so that a finished one can be renamed into place.
         self._scratch = Scratch(os.path.join(directory, "tmp"))
-        self._birthplaces = Birthplaces(directory, self._scratch.directory)
+        self._birthplaces = Birthplaces(self._scratch.directory_apart)
         self._store = LocalBlobStore(
             f"{directory}/cas", self._scratch, function, birthplaces=self._birthplaces
         )

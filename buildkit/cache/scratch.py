@@ -12,6 +12,8 @@ pid that does exist after a day (it may be somebody else's pid by now).
 
 from __future__ import annotations
 
+import array
+import fcntl
 import os
 import re
 from contextlib import suppress
@@ -24,6 +26,9 @@ _JOURNAL_SUFFIX = ".restoring"
 # Compiled where they are needed: when something was left over.
 _NAME = r"([0-9a-f]{16})-(\d+)-[0-9a-f]+(-\d+|\.restoring)"
 _BESIDE = r"(?s:\..*\.bk-(\d+)-\d+\.tmp)"
+# Linux, ioctl_iflags(2): what reads and sets the flags of a file, and the flag that is asked of a directory.
+_GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602
+_TOP_DIRECTORY = 0x00020000
 _BASE_CHARACTERS = 40  # at most 160 bytes: name and suffix stay below the 255 bytes of a file name
 
 
@@ -53,6 +58,7 @@ class Scratch:
         self._pid = 0
         self._count = 0
         self._journaled: set[str] = set()
+        self._apart: list[str] = []  # directories that were made by us
 
     def create(self) -> tuple[int, str]:
         """Return a new empty file, open for writing and private to the user, and its path."""
@@ -71,6 +77,19 @@ class Scratch:
         """Return a path in the scratch directory that nobody else uses."""
         self._count += 1
         return f"{self.directory}/{self._process_prefix()}-{self._count}"
+
+    def directory_apart(self) -> str:
+        """Make a directory whose files get inodes far from those of others, where it depends on that.
+
+        It is there until `close`, and has to be empty then. OSError where it cannot be made.
+        """
+        make_private_directories(self.directory)
+        with suppress(OSError):  # another file system than ext4
+            _scatter_directories_in(self.directory)
+        path = self.unused_path()
+        os.mkdir(path, 0o700)
+        self._apart.append(path)
+        return path
 
     def path_beside(self, target: str) -> str:
         """Return a name for a temporary file in the directory of `target`, without creating it."""
@@ -95,16 +114,21 @@ class Scratch:
                 if self._is_dead(match[1], int(match[2]), entry.stat(follow_symlinks=False).st_mtime, now_s):
                     if match[3] == _JOURNAL_SUFFIX:
                         swept += self._sweep_journal(entry.path, match[1], int(match[2]), now_s)
-                    os.unlink(entry.path)
+                    (os.rmdir if entry.is_dir(follow_symlinks=False) else os.unlink)(entry.path)
                     swept += 1
         return swept
 
     def close(self) -> None:
-        """Remove this process's journal: no restore of ours is under way any more."""
-        if self._journaled and self._pid == os.getpid():
-            with suppress(OSError):
-                os.unlink(self._journal_path())
+        """Remove this process's journal and directories: no restore of ours is under way any more."""
+        if self._pid == os.getpid():
+            if self._journaled:
+                with suppress(OSError):
+                    os.unlink(self._journal_path())
+            for directory in self._apart:
+                with suppress(OSError):
+                    os.rmdir(directory)
         self._journaled.clear()
+        self._apart.clear()
 
     def _process_prefix(self) -> str:
         pid = os.getpid()
@@ -113,6 +137,7 @@ class Scratch:
             self._prefix = f"{_origin()}-{pid}-{id(self):x}"
             self._pid = pid
             self._journaled = set()
+            self._apart = []
         return self._prefix
 
     def _journal_path(self) -> str:
@@ -160,6 +185,19 @@ class Scratch:
                         os.unlink(entry.path)
                         swept += 1
         return swept
+
+
+def _scatter_directories_in(path: str) -> None:
+    """Have ext4 put each new directory in `path` where there is most room, and not near the others."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        flags = array.array("i", (0, 0))  # the calls are numbered for a long, and take an int
+        fcntl.ioctl(fd, _GET_FLAGS, flags)
+        if not flags[0] & _TOP_DIRECTORY:
+            flags[0] |= _TOP_DIRECTORY
+            fcntl.ioctl(fd, _SET_FLAGS, flags)
+    finally:
+        os.close(fd)
 
 
 def _origin() -> str:

@@ -22,6 +22,7 @@ class Disk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.slow: set[Path] = set()
+        self.all_slow = False
         self.made_in: list[Path] = []
         self._now_ns = 0
         monkeypatch.setattr("buildkit.cache.birthplace.create_unnamed", self._create)
@@ -30,7 +31,7 @@ class Disk:
         return self._now_ns
 
     def _create(self, directory: str, mode: int) -> int | None:
-        self._now_ns += SLOW_NS if Path(directory) in self.slow else FAST_NS
+        self._now_ns += SLOW_NS if self.all_slow or Path(directory) in self.slow else FAST_NS
         self.made_in.append(Path(directory))
         return create_unnamed(directory, mode)
 
@@ -47,7 +48,13 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture
 def births(place: Place, disk: Disk) -> Birthplaces:
-    return Birthplaces(str(place.base / "tmp"), clock_ns=disk.clock_ns)
+    return Birthplaces(clock_ns=disk.clock_ns)
+
+
+@pytest.fixture
+def scattered(place: Place, disk: Disk) -> Birthplaces:
+    """The same with directories of its own."""
+    return Birthplaces(place.scratch.directory_apart, clock_ns=disk.clock_ns)
 
 
 def restore_again(place: Place, births: Birthplaces, times: int) -> None:
@@ -82,10 +89,29 @@ def test_a_place_that_becomes_slow_is_left(place: Place, disk: Disk, births: Bir
     assert disk.made_in[-1] not in disk.slow
 
 
-def test_where_all_is_slow_the_search_ends(place: Place, disk: Disk, births: Birthplaces) -> None:
-    disk.slow = {Path("/"), *Path(place.root / "out").parents, place.root / "out", place.base / "tmp"}
-    restore_again(place, births, 100)
-    assert disk.made_in[-50:] == [place.root / "out"] * 50
+def test_a_directory_of_its_own_comes_before_those_above(
+    place: Place, disk: Disk, scattered: Birthplaces
+) -> None:
+    disk.slow = {place.root / "out"}
+    restore_again(place, scattered, 20)
+    apart = disk.made_in[-1]
+    assert apart.parent == Path(place.scratch.directory)
+    assert disk.made_in[-10:] == [apart] * 10
+    disk.slow.add(apart)
+    restore_again(place, scattered, 20)
+    assert disk.made_in[-1] not in disk.slow
+    assert disk.made_in[-1].parent == Path(place.scratch.directory)
+    place.scratch.close()
+    assert os.listdir(place.scratch.directory) == []
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_where_all_is_slow_the_search_ends(
+    place: Place, disk: Disk, own: bool, births: Birthplaces, scattered: Birthplaces
+) -> None:
+    disk.all_slow = True
+    restore_again(place, scattered if own else births, 300)
+    assert disk.made_in[-40:] == [place.root / "out"] * 40
 
 
 def test_a_directory_that_gives_its_group_to_files_keeps_them(
@@ -98,15 +124,14 @@ def test_a_directory_that_gives_its_group_to_files_keeps_them(
     assert set(disk.made_in) - {place.base / "tmp"} == {place.root / "out"}  # the other one is the blob's
 
 
-def test_another_place_that_goes_away_is_done_without(place: Place, disk: Disk, births: Birthplaces) -> None:
+def test_another_place_that_goes_away_is_done_without(
+    place: Place, disk: Disk, scattered: Birthplaces
+) -> None:
     disk.slow = {place.root / "out", *Path(place.root / "out").parents}
-    (place.base / "tmp").mkdir(exist_ok=True)
-    restore_again(place, births, 10)
-    assert disk.made_in[-1] == place.base / "tmp"
-    for left in (place.base / "tmp").iterdir():
-        left.unlink()
-    (place.base / "tmp").rmdir()
-    fd = births.create(str(place.root / "out"), 0o600, lambda path: path + ".try")
+    restore_again(place, scattered, 10)
+    assert disk.made_in[-1] not in disk.slow
+    disk.made_in[-1].rmdir()
+    fd = scattered.create(str(place.root / "out"), 0o600, lambda path: path + ".try")
     assert fd is not None
     os.close(fd)
 

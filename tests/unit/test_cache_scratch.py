@@ -19,6 +19,7 @@ scratch = Scratch(sys.argv[1])
 fd, path = scratch.create()
 beside = scratch.path_beside(sys.argv[2] + "/target")
 open(beside, "w").close()
+scratch.directory_apart()
 print(beside)
 sys.stdout.flush()
 os.kill(os.getpid(), signal.SIGKILL)
@@ -43,7 +44,7 @@ def test_files_of_a_killed_process_are_swept_at_once(left_behind: Path, tmp_path
     (tmp_path / "project" / "target").write_text("kept")
     assert left_behind.exists()
     swept = Scratch(str(tmp_path / "tmp")).sweep(time.time())
-    assert swept == 3  # half a blob, half an output, the journal that led there
+    assert swept == 4  # half a blob, half an output, the journal that led there, an empty directory
     assert os.listdir(tmp_path / "tmp") == []
     assert os.listdir(tmp_path / "project") == ["target"]
 
@@ -54,7 +55,9 @@ def test_files_of_a_living_process_stay(tmp_path: Path) -> None:
     os.close(fd)
     beside = mine.path_beside(str(tmp_path / "target"))
     Path(beside).write_text("half")
+    apart = mine.directory_apart()
     assert Scratch(str(tmp_path / "tmp")).sweep(time.time() + 2 * 3600) == 0
+    assert os.path.isdir(apart)
     assert os.path.exists(path)
     assert os.path.exists(beside)
 
