@@ -173,7 +173,7 @@ class Run(TaskCommand, DoitRun):  # type: ignore[misc] # doit has no types
         """Answer questions while the dodo.py loads from what is recorded; nothing is created yet."""
         try:
             with self._memory.pause() if self._memory is not None else nullcontext():
-                return self._dependency_of(Workspace(project_root(), os.environ, read_only=True))
+                return self._dependency_of(Workspace(project_root(), os.environ, read_only=True, paths=()))
         except StateError:
             # The run opens the state again to write, and repairs it or says what is wrong with it.
             return BuildkitDependency(TraceStore(None), flush=lambda: None)

@@ -164,20 +164,19 @@ class Memory:
         gc.disable()  # nothing is left to be collected before the process ends
         try:
             kept, stored = self._snapshot(workspace, plan, sequential, console, ignored, info, request)
+            return self._write(workspace.root, name, kept, stored)
         except (NotKeptError, BuildkitError, JudgeError, OSError) as error:
             reason = str(error)
         except Exception as error:
             # The run has succeeded: what is only there for the speed of the next one must not fail it.
             reason = f"an error of buildkit, please report it: {error!r}"
-        else:
-            return self._write(workspace.root, name, kept, stored)
         self._trace.end()
         with suppress(OSError):  # then nobody is told why, that is all
             snapshot.write_reason(workspace.root, name, command, reason)
         return reason
 
     @staticmethod
-    def _write(root: str, name: str, kept: snapshot.Snapshot, plan: bytes | None) -> str | None:
+    def _write(root: str, name: str, kept: snapshot.Snapshot, plan: Iterator[bytes] | None) -> str | None:
         try:
             snapshot.write(root, name, kept, plan)
         except OSError as error:
@@ -193,7 +192,7 @@ class Memory:
         ignored: Callable[[str], bool],
         info: RunInfo,
         request: Request | None,
-    ) -> tuple[snapshot.Snapshot, bytes | None]:
+    ) -> tuple[snapshot.Snapshot, Iterator[bytes] | None]:
         connection = self._foreseeable(workspace, console)
         at_loading = set(self._trace.statuses)
         self._trace.begin()
@@ -229,8 +228,6 @@ class Memory:
         kept = snapshot.Snapshot(values[field] for field in snapshot.Snapshot.fields)
         if request is None:
             return kept, None
-        del signatures, values  # what follows is where a run of many tasks takes the most memory
-        outlook.seen.clear()
         return kept, stored_plan.encode(
             plan,
             salt=salt,

@@ -76,7 +76,9 @@ class Workspace:
     def _load(self, paths: Collection[str] | None, *, read_only: bool) -> None:
         # What the fast start knows of a task is no longer true once its record changes.
         touch = partial(snapshot.touch, self.root)
-        self.traces = TraceStore(self.connection, before_writing=touch, one_by_one=paths is not None)
+        self.traces = TraceStore(
+            self.connection, before_writing=touch, one_by_one=paths is not None, forgiving=read_only
+        )
         try:
             with telling_damage():
                 if paths is not None:

@@ -14,7 +14,7 @@ import buildkit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
 DIRECTORY = os.path.join(".buildkit", "snapshots")
@@ -167,11 +167,21 @@ def keep_plan(project: str, name: str, plan: "bytes | memoryview") -> None:
     try:
         os.utime(os.path.join(project, DIRECTORY, name + _PLAN_SUFFIX))
     except FileNotFoundError:  # somebody has thrown all away meanwhile
-        _write_plan(project, name, plan)
+        _write_plan(project, name, (plan,))
 
 
-def _write_plan(project: str, name: str, plan: "bytes | memoryview") -> None:
-    _replace(project, name + _PLAN_SUFFIX, b"".join((_plan_checksum(plan), plan)))
+def _write_plan(project: str, name: str, parts: "Iterable[bytes | memoryview]") -> None:
+    from xxhash import xxh3_64
+
+    hasher = xxh3_64()
+
+    def content() -> "Iterator[bytes | memoryview]":
+        yield bytes(_PLAN_CHECKSUM)  # its place; what stands in it is known at the end
+        for part in parts:
+            hasher.update(part)
+            yield part
+
+    _replace(project, name + _PLAN_SUFFIX, content(), hasher.digest)
 
 
 def identity(project: str, name: str) -> tuple[int, int, int] | None:
@@ -188,12 +198,17 @@ def exists(project: str, name: str) -> bool:
     return os.path.exists(os.path.join(project, DIRECTORY, name + _SUFFIX))
 
 
-def write(project: str, name: str, snapshot: Snapshot, plan: bytes | None = None) -> None:
-    """Put a snapshot in the place of the one of that name, and its plan; OSError as it comes."""
+def write(
+    project: str, name: str, snapshot: Snapshot, plan: "Iterable[bytes | memoryview] | None" = None
+) -> None:
+    """Put a snapshot in the place of the one of that name, and its plan, given in parts.
+
+    OSError as it comes, and whatever making the parts raises.
+    """
     if plan is not None:
         _write_plan(project, name, plan)
     body = marshal.dumps(snapshot.values())
-    _replace(project, name + _SUFFIX, _MAGIC + crc32(body).to_bytes(4, "little") + body)
+    _replace(project, name + _SUFFIX, (_MAGIC + crc32(body).to_bytes(4, "little"), body))
     _remove(project, name + _REASON_SUFFIX)
     _keep_the_newest(project)
 
@@ -201,7 +216,8 @@ def write(project: str, name: str, snapshot: Snapshot, plan: bytes | None = None
 def write_reason(project: str, name: str, command: str, reason: str) -> None:
     """Say why there is no snapshot for a command line; OSError as it comes."""
     _remove(project, name + _SUFFIX)
-    _replace(project, name + _REASON_SUFFIX, f"{command}\n{reason}\n".encode("utf-8", "backslashreplace"))
+    content = f"{command}\n{reason}\n".encode("utf-8", "backslashreplace")
+    _replace(project, name + _REASON_SUFFIX, (content,))
     _keep_the_newest(project)
 
 
@@ -327,7 +343,13 @@ def append_line(path: str, line: bytes) -> int:
         os.close(fd)
 
 
-def _replace(project: str, name: str, content: bytes) -> None:
+def _replace(
+    project: str,
+    name: str,
+    parts: "Iterable[bytes | memoryview]",
+    beginning: "Callable[[], bytes] | None" = None,
+) -> None:
+    """Put a file in the place of another; `beginning` is asked at last, and overwrites its first bytes."""
     directory = os.path.join(project, DIRECTORY)
     os.makedirs(directory, mode=0o700, exist_ok=True)
     path = os.path.join(directory, name)
@@ -335,9 +357,12 @@ def _replace(project: str, name: str, content: bytes) -> None:
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "wb", buffering=0) as file:
-            view = memoryview(content)
-            while view:
-                view = view[file.write(view) :]
+            for part in parts:
+                view = memoryview(part)
+                while view:
+                    view = view[file.write(view) :]
+            if beginning is not None:
+                os.pwrite(file.fileno(), beginning(), 0)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)

@@ -31,14 +31,13 @@ class Request(Record):
     live: bool
 
 
-class Body(Record):
-    """What the file holds; numbers of tasks count from 0 in the order of `names`."""
+class Head(Record):
+    """What the file says beside its tasks; numbers of tasks count from 0 in the order of `names`."""
 
     salt: bytes  # of the snapshot that the plan belongs to
     request: tuple[object, ...]
     names: list[str]
-    task_ends: bytes  # for each task, where it ends in `tasks`
-    tasks: bytes  # see `_encode`; each is taken apart by itself
+    task_ends: bytes  # for each task, where it ends among the tasks
     selected: tuple[str, ...]
     programs: tuple[str, ...]  # see `Plan.programs`
     output_count: int
@@ -54,28 +53,31 @@ _KIND, _GETARGS, _CHECKS, _ACTIONS, _SETTINGS = map(
     Task._fields.index, ("kind", "getargs", "checks", "actions", "settings")
 )
 # The format follows from what is in it, whatever the version of buildkit says while it is being changed.
-_FIELDS = (Body, Request, Task, TaskSettings, CommandAction, Check, GetArg)
+_FIELDS = (Head, Request, Task, TaskSettings, CommandAction, Check, GetArg)
 _MAGIC = f"buildkit plan {crc32(repr([each._fields for each in _FIELDS]).encode()):08x}\n".encode()
+_LENGTH = 8  # bytes at the end of the file: how long the head before them is
+_PART_BYTES = 1 << 20
 
 
 class StoredPlan(Plan):
     """The plan of the run that wrote a snapshot."""
 
-    def __init__(self, body: Body) -> None:
-        """Take what `encode` made apart as far as every run needs it."""
-        super().__init__((), body.selected)
-        self._body = body
-        self._numbers = {name: number for number, name in enumerate(body.names)}
-        self._ends = memoryview(body.task_ends).cast("Q")
+    def __init__(self, head: Head, tasks: memoryview) -> None:
+        """Take what `encode` made apart as far as every run needs it; `tasks` as `_encode` makes each."""
+        super().__init__((), head.selected)
+        self._head = head
+        self._encoded = tasks
+        self._numbers = {name: number for number, name in enumerate(head.names)}
+        self._ends = memoryview(head.task_ends).cast("Q")
         self._complete = False
-        self.salt = body.salt
-        self.request = Request._make(body.request)
-        self.fixed = frozenset(body.fixed)
+        self.salt = head.salt
+        self.request = Request._make(head.request)
+        self.fixed = frozenset(head.fixed)
 
     # --- as any plan
 
     def __len__(self) -> int:
-        return len(self._body.names)
+        return len(self._head.names)
 
     def __contains__(self, name: object) -> bool:
         return name in self._numbers
@@ -88,7 +90,7 @@ class StoredPlan(Plan):
         if found is None:
             number = self._numbers[name]
             begin = self._ends[number - 1] if number else 0
-            found = self._tasks[name] = _decode(self._body.tasks[begin : self._ends[number]])
+            found = self._tasks[name] = _decode(self._encoded[begin : self._ends[number]])
         return found
 
     def get(self, name: str) -> Task | None:
@@ -100,7 +102,7 @@ class StoredPlan(Plan):
         """All tasks by name."""
         if not self._complete:
             self._complete = True
-            self._tasks = {name: self[name] for name in self._body.names}
+            self._tasks = {name: self[name] for name in self._head.names}
         return self._tasks
 
     @property
@@ -113,19 +115,19 @@ class StoredPlan(Plan):
     @property
     def output_count(self) -> int:
         """How many outputs are declared."""
-        return self._body.output_count
+        return self._head.output_count
 
     @property
     def programs(self) -> Collection[str]:
         """The names of all programs that keys hold."""
-        return self._body.programs
+        return self._head.programs
 
     # --- what follows from a change
 
     def order(self) -> list[str]:
         """Return the names of the tasks that such a run looks at, in its order; groups are left out."""
-        names = self._body.names
-        return [names[number] for number in _numbers(self._body.order)]
+        names = self._head.names
+        return [names[number] for number in _numbers(self._head.order)]
 
     def affected(self, files: Iterable[int], tasks: Iterable[str]) -> list[str] | None:
         """Return the tasks that read or make one of these tracked files, `tasks`, and all that need them.
@@ -133,8 +135,8 @@ class StoredPlan(Plan):
         In the order of the definition, and only those that such a run looks at; None where a file belongs to
         no task.
         """
-        users = _Lists(self._body.user_ends, self._body.users)
-        dependents = _Lists(self._body.dependent_ends, self._body.dependents)
+        users = _Lists(self._head.user_ends, self._head.users)
+        dependents = _Lists(self._head.dependent_ends, self._head.dependents)
         pending = [self._numbers[name] for name in tasks if name in self._numbers]
         for file in files:
             found = users[file]
@@ -147,8 +149,8 @@ class StoredPlan(Plan):
                 if number not in known:
                     known.add(number)
                     pending.append(number)
-        looked_at = set(_numbers(self._body.order))
-        names = self._body.names
+        looked_at = set(_numbers(self._head.order))
+        names = self._head.names
         return [
             names[number]
             for number in sorted(known)
@@ -191,8 +193,8 @@ def encode(
     order: Sequence[str],
     tracked: Sequence[str],
     fixed: Collection[str],
-) -> bytes:
-    """Return the content of the file.
+) -> Iterator[bytes]:
+    """Yield the content of the file in parts: as a whole it would be what a run of many tasks ends with.
 
     `order` are the tasks that were asked for and what they wait for, without groups, in the order of a run,
     `tracked` the first files of the snapshot, `fixed` those of them that are more than inputs and outputs.
@@ -208,55 +210,80 @@ def encode(
         sources += [check.value for check in task.checks if check.kind is CheckKind.RESULT]
         for name in {*task.waits, *task.setup, *sources} & numbers.keys():
             dependents.setdefault(numbers[name], []).append(number)
-    users: dict[str, list[int]] = {}
+    yield _MAGIC
+    task_ends = array("Q")
+    end, part = 0, bytearray()
+    for task in plan:
+        encoded = _encode(task)
+        end += len(encoded)
+        task_ends.append(end)
+        part += encoded
+        if len(part) >= _PART_BYTES:
+            yield bytes(part)
+            part.clear()
+    yield bytes(part)
+    head: Any = tuple(
+        Head(
+            salt,
+            tuple(request),
+            names,
+            task_ends.tobytes(),
+            plan.selected,
+            tuple(plan.programs),
+            plan.output_count,
+            array("I", looked_at).tobytes(),
+            *_packed_lists(_users(plan, names, looked_at, tracked, fixed)),
+            *_packed_lists(dependents.get(number, ()) for number in range(len(names))),
+            tuple([path for path in tracked if path in fixed]),
+        )
+    )
+    written = marshal.dumps(head)
+    yield written
+    yield len(written).to_bytes(_LENGTH, "little")
+
+
+def _users(
+    plan: Plan,
+    names: Sequence[str],
+    looked_at: Iterable[int],
+    tracked: Iterable[str],
+    fixed: Collection[str],
+) -> Iterator[Sequence[int]]:
+    """Yield the tasks that read or make each of the tracked files; none of those that are `fixed`."""
+    users: dict[str, int | list[int]] = {}  # most files have one
     for number in looked_at:
         task = plan[names[number]]
         for path in (*task.inputs, *task.outputs):
-            users.setdefault(path, []).append(number)
-    for path in fixed:
-        users.pop(path, None)
-    task_ends = array("Q")
-    tasks: Any = bytearray()  # which `marshal` writes as bytes; a list would be as long as the plan
-    for task in plan:
-        tasks += _encode(task)
-        task_ends.append(len(tasks))
-    body = Body(
-        salt,
-        tuple(request),
-        names,
-        task_ends.tobytes(),
-        tasks,
-        plan.selected,
-        tuple(plan.programs),
-        plan.output_count,
-        array("I", looked_at).tobytes(),
-        *_packed_lists([users.get(path, ()) for path in tracked]),
-        *_packed_lists([dependents.get(number, ()) for number in range(len(names))]),
-        tuple([path for path in tracked if path in fixed]),
-    )
-    plain: Any = tuple(body)
-    encoded = marshal.dumps(plain)
-    del plain, body, tasks  # tens of megabytes where there are many tasks, and there is one more copy to come
-    return _MAGIC + encoded
+            known = users.setdefault(path, number)
+            if isinstance(known, list):
+                known.append(number)
+            elif known != number:
+                users[path] = [known, number]
+    for path in tracked:
+        found = () if path in fixed else users.get(path, ())
+        yield (found,) if isinstance(found, int) else found
 
 
 def read(project: str, name: str, salt: bytes) -> tuple[StoredPlan, memoryview] | None:
     """Return the plan that belongs to the snapshot with that salt, and its file; None where there is none."""
     content = snapshot.read_plan(project, name)
-    body = body_of(content) if content is not None else None
-    if content is None or body is None or body.salt != salt:
+    plan = decoded(content) if content is not None else None
+    if content is None or plan is None or plan.salt != salt:
         return None
-    return StoredPlan(body), content
+    return plan, content
 
 
-def body_of(content: bytes | memoryview) -> Body | None:
-    """Return what `encode` made the content of; None where it is of another format."""
+def decoded(content: memoryview) -> StoredPlan | None:
+    """Return the plan that `encode` made the content of; None where it is of another format."""
     if content[: len(_MAGIC)] != _MAGIC:
         return None
+    end = len(content) - _LENGTH
+    begin = end - int.from_bytes(content[end:], "little")
     try:
-        return Body._make(marshal.loads(memoryview(content)[len(_MAGIC) :]))  # noqa: S302 - with a checksum
+        head = Head._make(marshal.loads(content[begin:end]))  # noqa: S302 - with a checksum
     except (ValueError, TypeError, EOFError):
         return None
+    return StoredPlan(head, content[len(_MAGIC) : begin])
 
 
 def _encode(task: Task) -> bytes:
@@ -273,7 +300,7 @@ def _encode(task: Task) -> bytes:
     return marshal.dumps(plain)
 
 
-def _decode(encoded: bytes) -> Task:
+def _decode(encoded: bytes | memoryview) -> Task:
     plain = Task._make(marshal.loads(encoded))  # noqa: S302 - part of a file with a checksum
     return plain._replace(
         kind=TaskKind(plain.kind),

@@ -74,16 +74,19 @@ class TraceStore:
         *,
         before_writing: Callable[[Collection[str]], None] = lambda _tasks: None,
         one_by_one: bool = False,
+        forgiving: bool = False,
     ) -> None:
         """Read from and write to `connection`; None stands for a project without any state.
 
         `before_writing` is called ahead of each transaction that changes what a next run would do, with the
         names of the tasks.
         `one_by_one`: few tasks will be asked for, and only their traces are read.
+        `forgiving`: then what is damaged counts as not there; whoever opens the state to write tells of it.
         """
         self._connection = connection
         self._before_writing = before_writing
         self._one_by_one = one_by_one
+        self._forgiving = forgiving
         self._traces: dict[str, Trace] = {}
         self._absent: set[str] = set()  # tasks that were looked for one by one, and have no trace
         self._complete = False  # whether all traces have been read
@@ -122,7 +125,11 @@ class TraceStore:
         if self._complete or not self._one_by_one:
             return self.all().get(task)
         if task not in self._traces and task not in self._absent:
-            self._read("WHERE task = ?", _stored(task))
+            try:
+                self._read("WHERE task = ?", _stored(task))
+            except sqlite3.DatabaseError:
+                if not self._forgiving:
+                    raise
             if task not in self._traces:
                 self._absent.add(task)
         return self._traces.get(task)

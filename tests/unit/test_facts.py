@@ -72,7 +72,7 @@ def test_a_reason_takes_the_place_of_a_snapshot_and_the_other_way_round(project:
 
 def test_old_snapshots_make_room_for_new_ones(project: Path) -> None:
     for number in range(40):
-        snapshot.write("", f"{number:02}", snapshot_of(), plan=b"plan")
+        snapshot.write("", f"{number:02}", snapshot_of(), plan=[b"pl", b"an"])
     assert len(list((project / snapshot.DIRECTORY).iterdir())) == 64
     assert snapshot.exists("", "39")
     assert snapshot.read_plan("", "39") == b"plan"

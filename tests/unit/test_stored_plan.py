@@ -58,9 +58,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def stored(plan: Plan, tracked: list[str], fixed: tuple[str, ...] = ()) -> StoredPlan:
     """Return the plan as a later run reads it; all tasks of `plan` were asked for."""
     order = [task.name for task in plan if task.kind is not TaskKind.GROUP]
-    content = stored_plan.encode(plan, salt=SALT, request=REQUEST, order=order, tracked=tracked, fixed=fixed)
+    content = b"".join(
+        stored_plan.encode(plan, salt=SALT, request=REQUEST, order=order, tracked=tracked, fixed=fixed)
+    )
     os.makedirs(snapshot.DIRECTORY, exist_ok=True)
-    snapshot.write("", "name", snapshot_of(salt=SALT), content)
+    snapshot.write("", "name", snapshot_of(salt=SALT), [content])
     read = stored_plan.read("", "name", SALT)
     assert read is not None
     assert read[1] == content
@@ -151,7 +153,7 @@ def test_what_is_affected_is_what_a_walk_over_the_tasks_finds(data: st.DataObjec
         for number in range(count)
     ]
     plan = Plan(listed, [task.name for task in listed])
-    body = stored_plan.encode(
+    parts = stored_plan.encode(
         plan,
         salt=SALT,
         request=REQUEST,
@@ -159,9 +161,8 @@ def test_what_is_affected_is_what_a_walk_over_the_tasks_finds(data: st.DataObjec
         tracked=files,
         fixed=(),
     )
-    read = stored_plan.body_of(body)
-    assert read is not None
-    again = StoredPlan(read)
+    again = stored_plan.decoded(memoryview(b"".join(parts)))
+    assert again is not None
     changed = data.draw(st.sampled_from(range(len(files))))
     affected = {task.name for task in listed if files[changed] in task.inputs}
     for task in listed:  # waits come first
