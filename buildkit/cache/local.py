@@ -256,10 +256,30 @@ class LocalCache:
         Raises RestoreError: RestoreMiss, RestoreRefused (nothing was touched), RestoreFailed. The task has
         to run then. A result that can never be restored again is forgotten.
         """
+        restorer = self.restorer(root=root)
+        try:
+            return restorer(result, declared, expected_previous)
+        except RestoreMiss as miss:
+            if isinstance(miss.__cause__, OSError):
+                self._trouble.reading_failed(miss.__cause__)
+            if miss.stale:
+                self.discard(key)
+            raise
+
+    def restorer(
+        self, *, root: str
+    ) -> Callable[[ActionResult, Iterable[str] | None, Iterable[str]], Restored]:
+        """Return what restores results from within another process, which may not use the index.
+
+        It takes a result, the declared outputs and those of an earlier state; see `restore.restore`.
+        """
         from buildkit.cache.restore import restore  # many runs restore nothing
 
         self._may_write()  # or what a killed restore left would stay where only restores follow it
-        try:
+
+        def bring_back(
+            result: ActionResult, declared: Iterable[str] | None, expected_previous: Iterable[str]
+        ) -> Restored:
             return restore(
                 result,
                 store=self._store,
@@ -269,12 +289,8 @@ class LocalCache:
                 expected_previous=expected_previous,
                 birthplaces=self._birthplaces,
             )
-        except RestoreMiss as miss:
-            if isinstance(miss.__cause__, OSError):
-                self._trouble.reading_failed(miss.__cause__)
-            if miss.stale:
-                self.discard(key)
-            raise
+
+        return bring_back
 
     # --- keeping house
 

@@ -93,15 +93,17 @@ class Rest:
         """Do it, and return the exit code; None where the run has to go the long way."""
         import gc
 
-        # Importing makes thousands of objects that stay. Looking for cycles among them takes a tenth of its
-        # time meanwhile, and again later.
+        # Importing makes thousands of objects that stay, and so does the plan. Looking for cycles among them
+        # takes a tenth of its time meanwhile, and again later.
         threshold = gc.get_threshold()
         gc.set_threshold(100_000, *threshold[1:])
         from buildkit.cli import planned_run  # with the engine, which the fast answer does without
 
         gc.freeze()
-        gc.set_threshold(*threshold)
-        return planned_run.run(self)
+        try:
+            return planned_run.run(self)
+        finally:
+            gc.set_threshold(*threshold)
 
 
 class Answered:

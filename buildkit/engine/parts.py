@@ -9,6 +9,7 @@ from buildkit.core.plan import Task
 from buildkit.core.record import Record
 from buildkit.engine.job import Executor, JobOutcome, Pipeline
 from buildkit.engine.judge import Judgement
+from buildkit.engine.restoring import RestoreCrew
 from buildkit.engine.scheduler import Node
 from buildkit.engine.slots import NOWHERE, Stay
 
@@ -70,10 +71,12 @@ class Executors(Record):
     inline: Executor
     pipeline: Pipeline | None = None  # `python`, where it takes jobs ahead of time
     command_queue: Pipeline | None = None  # `commands`, likewise
+    restorers: RestoreCrew | None = None  # who restores beside the run, where there is room for it
 
-    def all(self) -> tuple[Executor, ...]:
+    def all(self) -> tuple[Executor | RestoreCrew, ...]:
         """Return each executor once."""
-        return tuple({id(one): one for one in (self.commands, self.python, self.inline)}.values())
+        everyone = (self.commands, self.python, self.inline, self.restorers)
+        return tuple({id(one): one for one in everyone if one is not None}.values())
 
 
 class Running:

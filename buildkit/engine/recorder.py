@@ -18,13 +18,14 @@ from buildkit.cache.local import LocalCache
 from buildkit.cache.result import ActionResult, OutputFile, OutputKind
 from buildkit.core.digest import Digest, digest_text
 from buildkit.core.execution import Cost
-from buildkit.core.fingerprint import FingerprintTable, Movement
+from buildkit.core.fingerprint import Fingerprint, FingerprintTable, Movement
 from buildkit.core.plan import Plan, Task
 from buildkit.core.record import Record
 from buildkit.engine.judge import Judgement, encode_components
 from buildkit.engine.log import TaskLog
 from buildkit.engine.outputs import decode_outputs, encode_outputs
 from buildkit.engine.place import is_bound, lookup_keys, names_a_place, names_of_place, place_key
+from buildkit.engine.restoring import Brought, Order
 from buildkit.engine.values import ValueTable
 from buildkit.engine.writes import WriteWatch
 from buildkit.engine.written import WrittenOutputs
@@ -59,13 +60,25 @@ class _Made(Record):
     only_files: bool = False  # see `Kept`
 
 
+class Found(Record):
+    """A result that the cache has for a task, and what a restore of it takes."""
+
+    key: Digest  # under which it was found
+    result: ActionResult
+    outputs: str  # as a trace has them
+    only_files: bool  # no output is a directory or a link
+    order: Order
+
+
 class CameBack(Record):
     """What a restore brought."""
 
     log: TaskLog | None
     size: int
-    wall_ns: int  # what the recorded execution took
+    saved_ns: int  # what the recorded execution took
     only_files: bool  # no output is a directory or a link
+    started_ns: int  # on the monotonic clock
+    wall_ns: int
 
 
 class Recorder:
@@ -157,7 +170,7 @@ class Recorder:
         made = self._capture(task, judgement, before, kept, store=movement is Movement.NONE)
         only_files = made.only_files
         for entry in made.entries:
-            self._learn(task, entry)
+            self._learn(task, entry.output.path, entry.fingerprint)
         outputs = tuple([entry.output for entry in made.entries])
         self._accept_changes_of(task)
         trouble, note = made.trouble, None
@@ -318,9 +331,7 @@ class Recorder:
                     kept.append(entry)
         return kept, leftover
 
-    def _learn(self, task: Task, entry: OutputEntry) -> None:
-        path = entry.output.path
-        fingerprint = entry.fingerprint
+    def _learn(self, task: Task, path: str, fingerprint: Fingerprint | None) -> None:
         if fingerprint is not None:
             self._table.learn(path, fingerprint)
             self.written.add(path, task.name, fingerprint)
@@ -406,7 +417,7 @@ class Recorder:
     # --- restoring
 
     def look_ahead(self, judgements: Iterable[Judgement]) -> None:
-        """Ask the cache at once what `restore` is going to ask it for each of these."""
+        """Ask the cache at once what `find` is going to ask it for each of these."""
         keys = [
             key
             for judgement in judgements
@@ -416,8 +427,8 @@ class Recorder:
         if keys and self._cache is not None:
             self._cache.fetch(keys)
 
-    def restore(self, task: Task, judgement: Judgement) -> CameBack | None:
-        """Bring back what the cache has under the key of this judgement; None when the task has to run."""
+    def find(self, task: Task, judgement: Judgement) -> Found | None:
+        """Return what the cache has under the key of this judgement; None when the task has to run."""
         if self._cache is None or task.uncacheable is not None or not judgement.cacheable:
             return None
         assert judgement.key is not None  # noqa: S101 - or it would not be cacheable
@@ -427,27 +438,61 @@ class Recorder:
         key, result = found
         outputs = encode_outputs(result.outputs)
         only_files = all([output.kind is OutputKind.FILE for output in result.outputs])
+        previous = _left_over(judgement.trace, outputs, only_files=only_files)
+        order = Order(result, task.outputs, previous, sum(map(_size, result.outputs)))
+        return Found(key, result, outputs, only_files, order)
+
+    def restore(self, task: Task, judgement: Judgement, found: Found) -> CameBack | None:
+        """Bring back what was found; None when the task has to run all the same."""
+        assert self._cache is not None  # noqa: S101 - or nothing would have been found
+        started_ns = time.monotonic_ns()
         try:
             restored = self._cache.restore(
-                key,
-                result,
+                found.key,
+                found.result,
                 root=self._root,
-                declared=task.outputs,
-                expected_previous=_left_over(judgement.trace, outputs, only_files=only_files),
+                declared=found.order.declared,
+                expected_previous=found.order.previous,
             )
-            log = TaskLog.from_bytes(restored.log) if restored.log is not None else None
-            values, task_result = _from_json(result.values_json), _from_json(result.result_json)
-        except (RestoreError, ValueError):
-            for path in task.outputs:
-                self._table.forget(path)
+        except RestoreError:
+            self._came_to_nothing(task)
             return None
+        seen = tuple([entry.fingerprint for entry in restored.entries])
+        took_ns = time.monotonic_ns() - started_ns
+        brought = Brought(restored.log, restored.size, seen, started_ns, took_ns)
+        return self.brought_back(task, judgement, found, brought)
+
+    def bringing_back(self, task: Task) -> None:
+        """Take note that somebody else writes the outputs of a task from now on, until he is done."""
+        self.writes.restoring(task)
+
+    def brought_back(
+        self, task: Task, judgement: Judgement, found: Found, brought: Brought | None
+    ) -> CameBack | None:
+        """Record what came back, if anything did; None when the task has to run, or be tried again."""
         self.writes.restored(task)
-        for entry in restored.entries:
-            self._learn(task, entry)
+        if brought is None:
+            self._came_to_nothing(task)
+            return None
+        result = found.result
+        try:
+            log = TaskLog.from_bytes(brought.log) if brought.log is not None else None
+            values, task_result = _from_json(result.values_json), _from_json(result.result_json)
+        except ValueError:
+            self._came_to_nothing(task)
+            return None
+        for output, seen in zip(result.outputs, brought.seen, strict=True):
+            self._learn(task, output.path, seen)
         self._values.saved(task.name, values, task_result)
         texts = (result.values_json, result.result_json)
-        self._put(task, judgement.key, outputs, judgement, *texts, result.wall_ns)
-        return CameBack(log, restored.size, result.wall_ns, only_files)
+        self._put(task, judgement.key, found.outputs, judgement, *texts, result.wall_ns)
+        return CameBack(
+            log, brought.size, result.wall_ns, found.only_files, brought.started_ns, brought.wall_ns
+        )
+
+    def _came_to_nothing(self, task: Task) -> None:
+        for path in task.outputs:
+            self._table.forget(path)
 
     # --- the trace
 
@@ -531,11 +576,11 @@ def _last_note(judgement: Judgement) -> str | None:
     return note if isinstance(note, str) else None
 
 
-def _left_over(trace: Trace | None, outputs_json: str, *, only_files: bool) -> list[str]:
+def _left_over(trace: Trace | None, outputs_json: str, *, only_files: bool) -> tuple[str, ...]:
     """Return the outputs of an earlier state, as far as others are to come in their place."""
     if trace is None or (only_files and trace.outputs == outputs_json):
-        return []
-    return [output.path for output in decode_outputs(trace.outputs)]
+        return ()
+    return tuple([output.path for output in decode_outputs(trace.outputs)])
 
 
 def _from_json(text: str) -> Any:

@@ -10,7 +10,7 @@ import errno
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal
 
 from buildkit.core.decide import Course
@@ -35,7 +35,8 @@ from buildkit.engine.judge import Judge, JudgeError, Judgement
 from buildkit.engine.loop import EventLoop
 from buildkit.engine.outputs import is_directory
 from buildkit.engine.parts import Executors, Running, RunOptions, RunTotals
-from buildkit.engine.recorder import Recorder, UnsavableValuesError
+from buildkit.engine.recorder import CameBack, Found, Recorder, UnsavableValuesError
+from buildkit.engine.restoring import Brought, batches
 from buildkit.engine.scheduler import Node, NodeState, Scheduler, cycle_error
 from buildkit.engine.slots import Slots
 from buildkit.engine.teardown import Teardown
@@ -45,6 +46,8 @@ _JUDGE_BATCH = 64  # nodes judged before the loop looks at what else has happene
 _JUDGE_BATCH_BUSY = 8  # the same while every slot is taken, and may be free in a millisecond
 _SETTLE_BATCH = 8  # results kept before that, where the executors have been given work ahead
 _FLUSH_S = 0.25  # a kill loses at most this much of the record
+
+_Hit = tuple[Node, Judgement, Found]  # a task whose result the cache has
 
 
 class Run:
@@ -83,6 +86,7 @@ class Run:
         self._values = values
         self._host = host
         self._executors = executors
+        self._restorers = executors.restorers
         self._loop = loop
         self._sink = sink
         self._environ = environ
@@ -92,6 +96,7 @@ class Run:
         self._more = more
         self._running: dict[int, Running] = {}
         self._ahead: dict[int, Running] = {}  # given to an executor, to begin after another one
+        self._restoring: dict[int, list[_Hit]] = {}  # what the restorers have been given, by number
         self._judgements: dict[str, Judgement] = {}
         self._judged: list[tuple[Node, Judgement]] = []  # not acted on yet
         self._executions: list[Execution] = []
@@ -139,7 +144,7 @@ class Run:
             self._start_queued()
             settled = self._settle_some()
             judged = self._judge_some()
-            if not (self._running or self._ahead or self._ended) and (
+            if not (self._running or self._ahead or self._ended or self._restoring) and (
                 self._stopping or self._scheduler.open == 0
             ):
                 if self._stopping or not self._scheduler.look_at(self._more()):
@@ -150,6 +155,8 @@ class Run:
             elif self._running:
                 if self._ahead and self._slots.free and self._executors.pipeline is not None:
                     self._executors.pipeline.spread(self._slots.free)
+                self._loop.run_once(None)
+            elif self._restoring:
                 self._loop.run_once(None)
             elif not self._scheduler.has_ready:
                 cycle = self._scheduler.stuck_cycle()
@@ -182,6 +189,8 @@ class Run:
             # behind the back of the graph.
             if self._stopping or (self._options.width <= 1 and (self._running or self._scheduler.has_queued)):
                 break
+            if self._restorers is not None and self._restorers.full:
+                break  # what is judged and not acted upon takes memory
             node = self._scheduler.next_to_judge()
             if node is None:
                 break
@@ -225,11 +234,43 @@ class Run:
     def _act_on_judged(self) -> None:
         """Act on the judgements that the cache may answer, after one question to it for all of them."""
         judged, self._judged = self._judged, []
+        if not judged:
+            return
         self._recorder.look_ahead(judgement for _node, judgement in judged)
+        hits: list[_Hit] = []
         for node, judgement in judged:
+            found = self._recorder.find(node.task, judgement)
+            if found is not None:
+                hits.append((node, judgement, found))
+            else:
+                self._to_be_run(node, judgement)
+        if hits and self._restorers is not None and self._restorers.pays([hit[2].order for hit in hits]):
+            self._give_to_restorers(hits)
+            return
+        for hit in hits:
             if self._stopping:
                 return
-            self._act(node, judgement)
+            self._restore_or_run(*hit)
+
+    def _give_to_restorers(self, hits: list[_Hit]) -> None:
+        """Have results brought back by other processes; `_brought_back` goes on with what comes of it."""
+        assert self._restorers is not None  # noqa: S101 - they have been asked
+        orders = [hit[2].order for hit in hits]
+        for batch in batches(orders):
+            number = self._next_job
+            self._next_job += 1
+            self._restoring[number] = hits[batch]
+            for node, _judgement, _found in hits[batch]:
+                self._recorder.bringing_back(node.task)
+            self._restorers.give(number, orders[batch], self._brought_back)
+
+    def _brought_back(self, number: int, brought: Sequence[Brought | None]) -> None:
+        for (node, judgement, found), one in zip(self._restoring.pop(number), brought, strict=True):
+            back = self._recorder.brought_back(node.task, judgement, found, one)
+            if back is not None:
+                self._restored(node, judgement, back)
+            elif not self._stopping:
+                self._restore_or_run(node, judgement, found)
 
     def _ignore(self, node: Node) -> None:
         execution = self._execution(node, Decision.IGNORED, Reason(ReasonKind.IGNORED, tuple(node.ignored)))
@@ -265,9 +306,14 @@ class Run:
             self._finish(node, execution)
             self._emit(events.Skipped(task, execution))
             return
-        if self._restore(node, judgement):
-            return
-        self._judgements[task.name] = judgement
+        found = self._recorder.find(task, judgement)
+        if found is not None:
+            self._restore_or_run(node, judgement, found)
+        else:
+            self._to_be_run(node, judgement)
+
+    def _to_be_run(self, node: Node, judgement: Judgement) -> None:
+        self._judgements[node.task.name] = judgement
         if not self._scheduler.wait_for_setup(node):
             self._after_setup(node, judgement)
 
@@ -279,24 +325,31 @@ class Run:
             known = judgement.key
             self._judge.rekey(node.task, judgement)
             node.task = judgement.task
-            if known is None and self._restore(node, judgement):
+            found = self._recorder.find(node.task, judgement) if known is None else None
+            if found is not None and self._restore(node, judgement, found):
                 return
         node.ready_ns = time.monotonic_ns()
         self._scheduler.queue(node)
 
-    def _restore(self, node: Node, judgement: Judgement) -> bool:
-        started_ns = time.monotonic_ns()
-        back = self._recorder.restore(node.task, judgement)
-        if back is None:
-            return False
+    def _restore_or_run(self, node: Node, judgement: Judgement, found: Found) -> None:
+        if not self._restore(node, judgement, found):
+            self._to_be_run(node, judgement)
+
+    def _restore(self, node: Node, judgement: Judgement, found: Found) -> bool:
+        """Restore a result here and now; return whether that was possible."""
+        back = self._recorder.restore(node.task, judgement, found)
+        if back is not None:
+            self._restored(node, judgement, back)
+        return back is not None
+
+    def _restored(self, node: Node, judgement: Judgement, back: CameBack) -> None:
         execution = self._execution(node, Decision.RESTORED, *judgement.verdict.reasons)
-        execution.started_ns = started_ns - self._started_ns
-        execution.cost = Cost(wall_ns=time.monotonic_ns() - started_ns)
-        execution.bytes_restored, execution.saved_ns = back.size, back.wall_ns
+        execution.started_ns = back.started_ns - self._started_ns
+        execution.cost = Cost(wall_ns=back.wall_ns)
+        execution.bytes_restored, execution.saved_ns = back.size, back.saved_ns
         self._judge.files_were_made(node.task.outputs, only_files=back.only_files)
         self._finish(node, execution)
         self._emit(events.Restored(node.task, back.log, execution))
-        return True
 
     # --- running
 
@@ -567,15 +620,18 @@ class Run:
 
     def _cancel_all(self) -> None:
         """End all jobs, first those that have not begun: they would begin when others end."""
+        if self._restorers is not None:
+            for number in list(self._restoring):
+                self._restorers.cancel(number)
         for jobs in (self._ahead, self._running):
             for job_id, running in list(jobs.items()):
                 running.executor.cancel(job_id)
 
     def _end_running(self) -> None:
         self._stopping = True
-        if self._running or self._ahead:
+        if self._running or self._ahead or self._restoring:
             self._cancel_all()
-            self._loop.run_until(lambda: not (self._running or self._ahead))
+            self._loop.run_until(lambda: not (self._running or self._ahead or self._restoring))
         while self._settle_one():
             pass
 

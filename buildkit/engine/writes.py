@@ -86,8 +86,14 @@ class WriteWatch:
         self._running[task.name] = None
         self._since_look[task.name] = None
 
+    def restoring(self, task: Task) -> None:
+        """Take note that we write the outputs of a task ourselves, until `restored`."""
+        if not self._off:
+            self._running[task.name] = self._since_look[task.name] = None
+
     def restored(self, task: Task) -> None:
         """Take note that we have written the outputs of a task ourselves."""
+        self._running.pop(task.name, None)
         self._since_look[task.name] = None
 
     def end(self, task: Task) -> None:

@@ -29,6 +29,7 @@ from buildkit.engine.machine import Machine
 from buildkit.engine.parts import FEW_COMMANDS, Executors, RunOptions, RunTotals
 from buildkit.engine.process import ProcessExecutor
 from buildkit.engine.recorder import Recorder
+from buildkit.engine.restoring import RestoreCrew
 from buildkit.engine.run import Run
 from buildkit.engine.scheduler import Scheduler
 from buildkit.frontend import git
@@ -268,6 +269,7 @@ class Session:
                 self._hosting.inline,
                 self._hosting.pipeline,
                 served,
+                self._restorers(),
             ),
             loop=self._loop,
             sink=sink,
@@ -286,6 +288,14 @@ class Session:
         finally:
             self._loop.close()
             self._hosting.close()
+
+    def _restorers(self) -> RestoreCrew | None:
+        """Return who restores beside the run, where there are processors for it."""
+        options, cache = self._options, self._workspace.cache
+        width = min(options.width, int(self._machine.cpus))
+        if cache is None or width <= 1 or options.parallel != "process" or not RestoreCrew.available():
+            return None
+        return RestoreCrew(self._loop, partial(cache.restorer, root=self._workspace.root), width)
 
     def _many_tasks(self) -> bool:
         known = self._up_to_date

@@ -301,11 +301,12 @@ def _encode(task: Task) -> bytes:
 
 
 def _decode(encoded: bytes | memoryview) -> Task:
-    plain = Task._make(marshal.loads(encoded))  # noqa: S302 - part of a file with a checksum
-    return plain._replace(
-        kind=TaskKind(plain.kind),
-        getargs=tuple(map(GetArg._make, plain.getargs)),
-        checks=tuple(Check(CheckKind(kind), name, value) for kind, name, value in plain.checks),
-        actions=tuple(map(CommandAction._make, plain.actions)),
-        settings=TaskSettings._make(plain.settings),
-    )
+    plain = marshal.loads(encoded)  # noqa: S302 - part of a file with a checksum
+    plain[_KIND] = TaskKind(plain[_KIND])
+    plain[_SETTINGS] = TaskSettings._make(plain[_SETTINGS])
+    plain[_ACTIONS] = tuple([CommandAction(*each) for each in plain[_ACTIONS]])
+    if plain[_GETARGS]:
+        plain[_GETARGS] = tuple(map(GetArg._make, plain[_GETARGS]))
+    if plain[_CHECKS]:
+        plain[_CHECKS] = tuple([Check(CheckKind(kind), *rest) for kind, *rest in plain[_CHECKS]])
+    return Task._make(plain)
