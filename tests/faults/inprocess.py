@@ -72,6 +72,13 @@ def start(
         os._exit(code or 0)
 
 
+def restorers_at_once() -> None:
+    """Have few results restored beside the run, as many are: a `prepare`."""
+    from buildkit.engine import restoring
+
+    restoring._FORK_S, restoring._FEW, restoring._BATCH = 0.0, 1, 2
+
+
 def _main(script: bool) -> int:
     if script:
         from buildkit.__main__ import main

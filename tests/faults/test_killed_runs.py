@@ -17,13 +17,20 @@ from typing import Any
 
 import pytest
 from builds import Build, ended
+from inprocess import restorers_at_once
 from tally import tried
 
 
-def mine(at: int, counted: Path | None = None) -> Callable[[], None]:
-    """Return what makes a child kill itself at its `at`-th call; it writes their number to `counted`."""
+def mine(
+    at: int, counted: Path | None = None, *, before: Callable[[], None] = lambda: None
+) -> Callable[[], None]:
+    """Return what makes a child kill itself at its `at`-th call; it writes their number to `counted`.
+
+    `before` is called in the child first.
+    """
 
     def prepare() -> None:
+        before()
         own, calls = os.getpid(), 0
 
         def count(_frame: Any, event: str, _argument: Any) -> None:
@@ -48,26 +55,29 @@ def mine(at: int, counted: Path | None = None) -> Callable[[], None]:
     return prepare
 
 
-def calls_of(build: Build, *arguments: str) -> int:
+def calls_of(build: Build, *arguments: str, before: Callable[[], None]) -> int:
     """Return how many calls a whole run makes."""
     counted = build.base / "calls"
-    assert build.run(*arguments, prepare=mine(0, counted)).code == 0
+    assert build.run(*arguments, prepare=mine(0, counted, before=before)).code == 0
     return int(counted.read_text())
 
 
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("what", ["first run", "edit", "restore", "collection", "migration"])
+@pytest.mark.parametrize(
+    "what", ["first run", "edit", "restore", "restore beside", "collection", "migration"]
+)
 def test_after_a_kill_the_next_run_ends_in_a_clean_build(tmp_path: Path, rounds: int, what: str) -> None:
     rng = random.Random(what)
     build = Build(tmp_path)
     state, cache = build.root / ".buildkit", tmp_path / "cache"
     arguments = ["cache", "gc", "--max-size", "2kb"] if what == "collection" else ["run", "-n", "2"]
+    before = restorers_at_once if what == "restore beside" else lambda: None
 
     def prepare() -> None:
         if what == "first run":
             shutil.rmtree(state, ignore_errors=True)
             shutil.rmtree(cache, ignore_errors=True)
-        elif what == "restore":
+        elif what.startswith("restore"):
             shutil.rmtree(state, ignore_errors=True)
             shutil.rmtree(build.root / "out", ignore_errors=True)
             (build.root / "out").mkdir()
@@ -78,11 +88,11 @@ def test_after_a_kill_the_next_run_ends_in_a_clean_build(tmp_path: Path, rounds:
 
     build.assert_sound(build.run("run"))
     prepare()
-    most = calls_of(build, *arguments)
+    most = calls_of(build, *arguments, before=before)
     killed = 0
     for _ in range(6 * rounds):
         prepare()
-        pid = build.start(*arguments, prepare=mine(rng.randint(1, most)))
+        pid = build.start(*arguments, prepare=mine(rng.randint(1, most), before=before))
         killed += ended(pid, build.printed).code == -signal.SIGKILL
         build.assert_sound(build.run("run", "-n", rng.choice(["0", "2", "8"])))
         assert not build.leftovers()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import inprocess
@@ -191,28 +192,31 @@ class History(RuleBasedStateMachine):
 
     @rule(width=st.sampled_from(["2", "8"]), script=st.booleans())
     def build_side_by_side(self, width: str, script: bool) -> None:
-        self._build(width, script)
+        self._build(width, script, prepare=inprocess.restorers_at_once)
 
     @rule(width=WIDTHS)
     def build_twice(self, width: str) -> None:
         self._build(width, False)
         self._build(width, True)
 
-    def _doit(self, *arguments: str, script: bool = False) -> inprocess.Finished:
+    def _doit(
+        self, *arguments: str, script: bool = False, prepare: Callable[[], None] | None = None
+    ) -> inprocess.Finished:
         return inprocess.run(
             arguments,
             cwd=self.world.root,
             env=self.world.environment(self.base),
             output=self.base / "printed",
             script=script,
+            prepare=prepare,
         )
 
-    def _build(self, width: str, script: bool) -> None:
+    def _build(self, width: str, script: bool, *, prepare: Callable[[], None] | None = None) -> None:
         tried()
         journal = self.base / "journal"
         journal.unlink(missing_ok=True)
         verdict = self.world.expected()
-        done = self._doit("run", "--continue", "-n", width, script=script)
+        done = self._doit("run", "--continue", "-n", width, script=script, prepare=prepare)
         ran = journal.read_text().split() if journal.exists() else []
         note(f"{done.output}\nran: {ran}\n{self.world._dodo()}")
         bad = verdict.failed | verdict.blocked

@@ -124,6 +124,19 @@ def test_outputs_that_were_restored_are_nobodys_writes(tmp_path: Path):
     assert bench.watch.findings() == []
 
 
+def test_outputs_that_are_being_restored_are_nobodys_writes(tmp_path: Path):
+    bench = Bench(tmp_path, task("one"), task("other"), task("restored", outputs=("o", "p")))
+    bench.run("other")
+    bench.watch.restoring(bench.tasks["restored"])
+    bench.run("one", "o")  # which somebody else has written meanwhile
+    bench.run("other", "p")
+    assert bench.watch.undeclared("one") is None
+    bench.watch.restored(bench.tasks["restored"])
+    bench.run("one")
+    bench.run("one", "o")
+    assert bench.watch.undeclared("one") == "o"
+
+
 def test_a_large_project_is_not_looked_at(tmp_path: Path):
     bench = Bench(tmp_path, task("one"), task("two"), most=3)
     for number in range(5):
