@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
+from buildkit.cache.result import ActionResult
 from buildkit.core.execution import Decision, Execution
+from buildkit.core.fingerprint import Fingerprint
 from buildkit.core.plan import Task
 from buildkit.core.record import Record
 from buildkit.engine.job import Executor, JobOutcome, Pipeline
 from buildkit.engine.judge import Judgement
-from buildkit.engine.restoring import RestoreCrew
 from buildkit.engine.scheduler import Node
 from buildkit.engine.slots import NOWHERE, Stay
+
+if TYPE_CHECKING:
+    from buildkit.engine.restoring import RestoreCrew
 
 _KEY_DIGITS = 15  # of an action key that the history keeps: they fit SQLite's signed integers
 FEW_COMMANDS = 16  # of a run; so many are started directly, where there could be a server for it
@@ -61,6 +66,25 @@ class RunTotals:
     def target_broken(self) -> bool:
         """Whether a task took as long as its target, or longer."""
         return any(one.sla_s and one.cost.wall_ns >= one.sla_s * 1e9 for one in self.targeted)
+
+
+class Order(Record):
+    """A result that is to be brought back."""
+
+    result: ActionResult
+    declared: tuple[str, ...]
+    previous: tuple[str, ...]  # outputs of an earlier state: see `restore.restore`
+    size: int  # bytes of all files together
+
+
+class Brought(Record):
+    """What was brought back of one result."""
+
+    log: bytes | None
+    size: int  # bytes of all files together
+    seen: tuple[Fingerprint | None, ...]  # of the outputs in their order; None: no regular file
+    started_ns: int  # on the monotonic clock
+    wall_ns: int
 
 
 class Executors(Record):

@@ -24,8 +24,8 @@ from buildkit.core.record import Record
 from buildkit.engine.judge import Judgement, encode_components
 from buildkit.engine.log import TaskLog
 from buildkit.engine.outputs import decode_outputs, encode_outputs
+from buildkit.engine.parts import Brought, Order
 from buildkit.engine.place import is_bound, lookup_keys, names_a_place, names_of_place, place_key
-from buildkit.engine.restoring import Brought, Order
 from buildkit.engine.values import ValueTable
 from buildkit.engine.writes import WriteWatch
 from buildkit.engine.written import WrittenOutputs

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from buildkit.cache.errors import RestoreError
 from buildkit.cache.result import ActionResult, OutputFile
 from buildkit.core.fingerprint import Fingerprint
-from buildkit.core.record import Record
 from buildkit.engine.job import JobOutcome, JobStatus, PythonJob
 from buildkit.engine.loop import EventLoop
+from buildkit.engine.parts import Brought, Order
 
 if TYPE_CHECKING:
     from buildkit.cache.restore import Restored
@@ -40,38 +40,7 @@ Restore = Callable[[ActionResult, Sequence[str], Sequence[str]], "Restored"]
 _Plain = tuple[Any, ...]  # pickled in a third of the time that records take
 
 
-class Order(Record):
-    """A result that is to be brought back."""
-
-    result: ActionResult
-    declared: tuple[str, ...]
-    previous: tuple[str, ...]  # outputs of an earlier state: see `restore.restore`
-    size: int  # bytes of all files together
-
-
-class Brought(Record):
-    """What was brought back of one result."""
-
-    log: bytes | None
-    size: int  # bytes of all files together
-    seen: tuple[Fingerprint | None, ...]  # of the outputs in their order; None: no regular file
-    started_ns: int  # on the monotonic clock
-    wall_ns: int
-
-
 Done = Callable[[int, Sequence[Brought | None]], None]  # number, and for each order what came of it
-
-
-def batches(orders: Sequence[Order]) -> list[slice]:
-    """Cut orders into batches that take about as long as each other."""
-    cuts = [0]
-    size = 0
-    for number, order in enumerate(orders):
-        if number - cuts[-1] >= _BATCH or (size and size + order.size > _BATCH_BYTES):
-            cuts.append(number)
-            size = 0
-        size += order.size
-    return [slice(begin, end) for begin, end in zip(cuts, [*cuts[1:], len(orders)], strict=True)]
 
 
 class RestoreCrew:
@@ -95,6 +64,18 @@ class RestoreCrew:
     def available() -> bool:
         """Return whether this system can do that."""
         return sys.platform.startswith("linux")
+
+    @staticmethod
+    def batches(orders: Sequence[Order]) -> list[slice]:
+        """Cut orders into batches that take about as long as each other."""
+        cuts = [0]
+        size = 0
+        for number, order in enumerate(orders):
+            if number - cuts[-1] >= _BATCH or (size and size + order.size > _BATCH_BYTES):
+                cuts.append(number)
+                size = 0
+            size += order.size
+        return [slice(begin, end) for begin, end in zip(cuts, [*cuts[1:], len(orders)], strict=True)]
 
     def pays(self, orders: Sequence[Order]) -> bool:
         """Whether these are work for a process, going by what there has been before."""

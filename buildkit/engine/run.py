@@ -34,9 +34,8 @@ from buildkit.engine.job import (
 from buildkit.engine.judge import Judge, JudgeError, Judgement
 from buildkit.engine.loop import EventLoop
 from buildkit.engine.outputs import is_directory
-from buildkit.engine.parts import Executors, Running, RunOptions, RunTotals
+from buildkit.engine.parts import Brought, Executors, Running, RunOptions, RunTotals
 from buildkit.engine.recorder import CameBack, Found, Recorder, UnsavableValuesError
-from buildkit.engine.restoring import Brought, batches
 from buildkit.engine.scheduler import Node, NodeState, Scheduler, cycle_error
 from buildkit.engine.slots import Slots
 from buildkit.engine.teardown import Teardown
@@ -256,7 +255,7 @@ class Run:
         """Have results brought back by other processes; `_brought_back` goes on with what comes of it."""
         assert self._restorers is not None  # noqa: S101 - they have been asked
         orders = [hit[2].order for hit in hits]
-        for batch in batches(orders):
+        for batch in self._restorers.batches(orders):
             number = self._next_job
             self._next_job += 1
             self._restoring[number] = hits[batch]

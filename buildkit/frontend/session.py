@@ -29,7 +29,6 @@ from buildkit.engine.machine import Machine
 from buildkit.engine.parts import FEW_COMMANDS, Executors, RunOptions, RunTotals
 from buildkit.engine.process import ProcessExecutor
 from buildkit.engine.recorder import Recorder
-from buildkit.engine.restoring import RestoreCrew
 from buildkit.engine.run import Run
 from buildkit.engine.scheduler import Scheduler
 from buildkit.frontend import git
@@ -47,6 +46,7 @@ from buildkit.state.lock import LOCK_VARIABLE, ProjectLock
 from buildkit.state.runs import RunInfo, RunSummary
 
 if TYPE_CHECKING:
+    from buildkit.engine.restoring import RestoreCrew
     from buildkit.engine.served_commands import ServedCommands
 
 RARE_COLLECTIONS = (100_000, 50, 100)  # thresholds of the garbage collector
@@ -293,7 +293,11 @@ class Session:
         """Return who restores beside the run, where there are processors for it."""
         options, cache = self._options, self._workspace.cache
         width = min(options.width, int(self._machine.cpus))
-        if cache is None or width <= 1 or options.parallel != "process" or not RestoreCrew.available():
+        if cache is None or width <= 1 or options.parallel != "process" or not self._many_tasks():
+            return None
+        from buildkit.engine.restoring import RestoreCrew  # as above
+
+        if not RestoreCrew.available():
             return None
         return RestoreCrew(self._loop, partial(cache.restorer, root=self._workspace.root), width)
 

@@ -18,7 +18,8 @@ from buildkit.cache.errors import RestoreMiss
 from buildkit.cache.restore import Restored, restore
 from buildkit.cache.result import ActionResult
 from buildkit.engine.loop import EventLoop
-from buildkit.engine.restoring import Brought, Order, RestoreCrew, batches
+from buildkit.engine.parts import Brought, Order
+from buildkit.engine.restoring import RestoreCrew
 
 
 class CrewRig:
@@ -185,7 +186,7 @@ def test_it_pays_only_when_there_is_much_to_bring_back(place: Place) -> None:
 @given(st.lists(st.integers(0, 40 << 20), min_size=1, max_size=200))
 def test_batches_hold_all_orders_and_are_bounded(sizes: list[int]) -> None:
     orders = [Order(ActionResult(task=str(number)), (), (), size) for number, size in enumerate(sizes)]
-    cut = [orders[part] for part in batches(orders)]
+    cut = [orders[part] for part in RestoreCrew.batches(orders)]
     assert [order for batch in cut for order in batch] == orders
     for batch in cut:
         assert 0 < len(batch) <= 32
