@@ -292,7 +292,7 @@ class _PlannedRun:
         if len(numbers) != len(seen):
             return False
         signatures, digests, modes = signatures_of(seen, seen)
-        found.signatures = _patched(found.signatures, numbers.values(), facts.packed(signatures), 8)
+        found.signatures = _patched(found.signatures, numbers.values(), signatures, 8)
         found.digests = _patched(found.digests, numbers.values(), digests, 16)
         found.modes = _patched(found.modes, numbers.values(), modes, 2)
         if found.unfinished != tuple(unfinished):

@@ -23,6 +23,7 @@ _COARSE_TICK_NS = 2_000_000_000
 _SECOND_NS = 1_000_000_000
 
 PERMISSION_BITS = 0o777
+_SHARED: dict[int, int] = {}  # devices and modes: the same few numbers in the fingerprints of all files
 
 
 class Fingerprint(Record):
@@ -111,15 +112,15 @@ def read_fingerprint(path: str) -> Fingerprint:
 
 def fingerprint_from(digest: Digest, st: os.stat_result, hashed_at_ns: int) -> Fingerprint:
     """Return the fingerprint of a file whose digest was taken under the signature `st`."""
-    mtime_ns, ctime_ns = st.st_mtime_ns, st.st_ctime_ns
+    mtime_ns, ctime_ns, mode = st.st_mtime_ns, st.st_ctime_ns, st.st_mode & PERMISSION_BITS
     return Fingerprint(
         digest,
         mtime_ns,
         ctime_ns if ctime_ns != mtime_ns else mtime_ns,  # one number for both, where they are equal
         st.st_size,
         st.st_ino,
-        st.st_dev,
-        st.st_mode & PERMISSION_BITS,
+        _SHARED.setdefault(st.st_dev, st.st_dev),
+        _SHARED.setdefault(mode, mode),
         hashed_at_ns,
     )
 

@@ -6,8 +6,8 @@ What belongs here: what the long way and a run from the stored plan both write. 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
-from struct import pack
 
 from buildkit.core.fingerprint import Fingerprint, FingerprintTable, is_racy
 from buildkit.core.humanize import duration
@@ -33,15 +33,13 @@ class WatchingTable(FingerprintTable):
         return found
 
 
-def signatures_of(paths: Iterable[str], seen: dict[str, Fingerprint]) -> tuple[list[int], bytes, bytes]:
-    """Return signatures, digests and modes; a signature of 0 stands for a file that has to be read.
+def signatures_of(paths: Iterable[str], seen: dict[str, Fingerprint]) -> tuple[bytes, bytes, bytes]:
+    """Return signatures, digests and modes as a snapshot has them.
 
-    The files are not looked at: one that is another one by now will not have the signature that it was
-    judged under, and is read by the next run.
+    A signature of 0 stands for a file that has to be read. The files are not looked at: one that is another
+    one by now will not have the signature that it was judged under, and is read by the next run.
     """
-    signatures = []
-    modes = []
-    digests = []
+    signatures, digests, modes = array("q"), bytearray(), array("H")
     signature_of_parts = facts.signature_of_parts
     for path in paths:
         digest, mtime_ns, ctime_ns, size, inode, _device, mode, hashed_at_ns = seen[path]
@@ -50,9 +48,9 @@ def signatures_of(paths: Iterable[str], seen: dict[str, Fingerprint]) -> tuple[l
         else:
             inode = inode if inode >= 0 else inode + (1 << 64)
             signatures.append(signature_of_parts(mtime_ns, ctime_ns, size, inode))
-        digests.append(digest.split(":", 2)[1])
+        digests += bytes.fromhex(digest.split(":", 2)[1])
         modes.append(mode)
-    return signatures, bytes.fromhex("".join(digests)), pack(f"{len(modes)}H", *modes)
+    return signatures.tobytes(), bytes(digests), modes.tobytes()
 
 
 def data_version(workspace: Workspace) -> int | None:

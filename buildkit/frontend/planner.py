@@ -47,6 +47,7 @@ class Planner:
         self._locate = locate
         self._root = root
         self._code = CodeFingerprinter(root)
+        self._programs: dict[tuple[str, ...], tuple[str, ...]] = {}  # one tuple for all that have the same
 
     def forget_code(self) -> None:
         """Read code anew from now on: a task has written modules."""
@@ -134,13 +135,14 @@ class Planner:
             self._hosted(task, options, draft)
         if draft.uses_changed:
             draft.needs.doubt("its actions look at which inputs changed")
+        programs = draft.needs.programs(task.file_dep)
         return Task(
             kind=TaskKind.COMMANDS if actions is not None else TaskKind.HOSTED,
             actions=tuple(actions or ()),
             options=tuple((name, json.dumps(value)) for name, value in options.items()) if actions else (),
             parts=tuple(sorted(draft.parts)),
             environment=draft.needs.environment,
-            programs=draft.needs.programs(task.file_dep),
+            programs=self._programs.setdefault(programs, programs),
             capture=task.io.capture,
             uncacheable=draft.needs.uncacheable,
             uses_changed=draft.uses_changed,

@@ -216,7 +216,7 @@ class Memory:
             "folders": (*folders, *more_folders),
             "names": facts.names_of((*ordered, *others), (*folders, *more_folders)),
             "tracked": len(ordered),
-            "signatures": facts.packed([*signatures, *(statuses[path] for path in others)]),
+            "signatures": signatures + facts.packed([statuses[path] for path in others]),
             "digests": digests,
             "modes": modes,
             "stdout": skip_lines(task.name for task in outlook.skipped) if console.lines else "",

@@ -178,12 +178,11 @@ def by_folder(paths: "Iterable[str]") -> "tuple[list[str], list[tuple[bytes, int
 def names_of(paths: "Iterable[str]", folders: "Iterable[tuple[bytes, int]]") -> bytes:
     """Return the names of ordered paths as a snapshot keeps them."""
     rest = iter(paths)
-    names = [
-        path.rpartition("/")[2] if folder else path
+    parts = [
+        "\0".join([path.rpartition("/")[2] if folder else path for path in islice(rest, count)])
         for folder, count in folders
-        for path in islice(rest, count)
     ]
-    return os.fsencode("\0".join(names))
+    return os.fsencode("\0".join(parts))
 
 
 def paths_of(snapshot: Snapshot, numbers: "Sequence[int] | None" = None) -> list[bytes]:
