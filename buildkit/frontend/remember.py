@@ -197,8 +197,7 @@ class Memory:
         at_loading = set(self._trace.statuses)
         self._trace.begin()
         try:
-            scheduler = Scheduler(plan, by_critical_path=not sequential)
-            outlook = _outlook(workspace, plan, scheduler, ignored)
+            outlook = _outlook(workspace, plan, ignored, sequential=sequential)
         finally:
             self._trace.end()
         self._raise_refusal("judging")
@@ -395,7 +394,7 @@ def _leave_to_the_system(*objects: object) -> None:
 
 
 def _outlook(
-    workspace: Workspace, plan: Plan, scheduler: Scheduler, ignored: Callable[[str], bool]
+    workspace: Workspace, plan: Plan, ignored: Callable[[str], bool], *, sequential: bool
 ) -> _Outlook:
     """Judge all tasks as the next run would; NotKeptError where that cannot be foreseen."""
     table = WatchingTable(workspace.table)
@@ -403,6 +402,7 @@ def _outlook(
     if plan.grown:  # the next run has to find out again
         raise NotKeptError("tasks came into being, or their dependencies were found, only during the run")
     order, to_run = [], {}
+    scheduler = Scheduler(plan, by_critical_path=not sequential)
     scheduler.add(plan.selected)
     while (node := scheduler.next_to_judge()) is not None:
         task = node.task

@@ -210,6 +210,7 @@ def encode(
         sources += [check.value for check in task.checks if check.kind is CheckKind.RESULT]
         for name in {*task.waits, *task.setup, *sources} & numbers.keys():
             dependents.setdefault(numbers[name], []).append(number)
+    del numbers  # as large as the plan
     yield _MAGIC
     task_ends = array("Q")
     end, part = 0, bytearray()
