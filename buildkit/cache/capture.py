@@ -41,7 +41,8 @@ class OutputEntry(Record):
 
     output: OutputFile
     status: os.stat_result
-    hashed_at_ns: int  # wall clock, before the first byte was read or written
+    # Wall clock, before the first byte was read or written, or any moment at which the content was the same.
+    hashed_at_ns: int
 
     @property
     def fingerprint(self) -> Fingerprint | None:

@@ -29,7 +29,7 @@ from buildkit.cache.scratch import Scratch
 from buildkit.cache.transfer import copy_file, write_all
 from buildkit.cache.unnamed import give_name
 from buildkit.core.digest import Digest, digest_file, digest_function, digest_size
-from buildkit.core.fingerprint import PERMISSION_BITS
+from buildkit.core.fingerprint import PERMISSION_BITS, TICK_NS
 from buildkit.core.record import Record
 
 _Blob = TypeVar("_Blob")
@@ -361,7 +361,11 @@ class _Restore:
         target = self._full(output.path)
         fd = self._create(target, output.mode)
         if target in self._unnamed:  # open until it has its name
+            began_ns = time.time_ns()
             self._fill(fd, output, digest)
+            if time.time_ns() - began_ns > 2 * TICK_NS:  # a large one, see `_settled`
+                with suppress(OSError):
+                    os.utime(fd, ns=(began_ns, began_ns))
             return
         try:
             self._fill(fd, output, digest)
@@ -452,6 +456,7 @@ class _Restore:
         fd = self._unnamed.get(full)
         if fd is not None:
             status = os.fstat(fd)
+            hashed_at_ns = _settled(status) or hashed_at_ns
             if status.st_mode & PERMISSION_BITS != output.mode:  # the umask took some away
                 os.fchmod(fd, output.mode)
                 status = os.fstat(fd)
@@ -465,6 +470,16 @@ class _Restore:
         """Close what has its name now; some file systems tell only then that it could not be written."""
         while self._unnamed:
             os.close(self._unnamed.popitem()[1])
+
+
+def _settled(status: os.stat_result) -> int | None:
+    """Return when a file that was just given its name still was as we wrote it; None: that cannot be told.
+
+    Nobody else can have written to it before it had the name, which its ctime says. Whoever does since then
+    moves its mtime past that, so where the mtime lies before, it need not be read again to be sure of it.
+    """
+    later_ns = status.st_ctime_ns + TICK_NS
+    return later_ns if status.st_ctime_ns - status.st_mtime_ns > TICK_NS else None
 
 
 def _raise(error: OSError) -> None:

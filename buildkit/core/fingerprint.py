@@ -18,7 +18,7 @@ from buildkit.core.record import Record
 # A file written within one clock tick of the moment it was read can change again without its
 # timestamps moving (git calls such an entry racy). Linux ticks every 1-10 ms; file systems that keep
 # whole seconds or two (FAT, some network mounts) show timestamps without a sub-second part.
-_TICK_NS = 20_000_000
+TICK_NS = 20_000_000
 _COARSE_TICK_NS = 2_000_000_000
 _SECOND_NS = 1_000_000_000
 
@@ -63,7 +63,7 @@ def is_racy(mtime_ns: int, ctime_ns: int, hashed_at_ns: int) -> bool:
     until the clock has caught up, which costs time but never correctness.
     """
     newest = mtime_ns if mtime_ns > ctime_ns else ctime_ns
-    tick = _COARSE_TICK_NS if mtime_ns % _SECOND_NS == 0 and ctime_ns % _SECOND_NS == 0 else _TICK_NS
+    tick = _COARSE_TICK_NS if mtime_ns % _SECOND_NS == 0 and ctime_ns % _SECOND_NS == 0 else TICK_NS
     return newest > hashed_at_ns - tick
 
 

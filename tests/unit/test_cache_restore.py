@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from restore_place import Place, remove, without_unnamed_files, write
 
+from buildkit.cache import birthplace
 from buildkit.cache.errors import RestoreFailed, RestoreMiss
 from buildkit.cache.result import ActionResult, OutputKind
-from buildkit.core.digest import digest_bytes
+from buildkit.cache.transfer import copy_file
+from buildkit.core.digest import Digest, digest_bytes
+from buildkit.core.fingerprint import FingerprintTable
 
 
 @pytest.fixture(params=[True, False], ids=["unnamed", "named"])
@@ -64,6 +69,51 @@ def test_the_fingerprints_returned_match_the_disk(place: Place) -> None:
         if entry.output.kind is OutputKind.FILE:
             assert fingerprint is not None
             assert fingerprint.matches(os.stat(place.root / entry.output.path))
+
+
+def test_a_file_that_takes_its_time_need_not_be_read_again_and_an_edit_of_it_shows(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not can_be_unnamed(place):
+        pytest.skip("files without a name cannot be had here")
+
+    def slowly(*arguments: Any, **named: Any) -> Digest:
+        time.sleep(0.05)  # the slowness of the copy itself: more than two ticks of the clock
+        return copy_file(*arguments, **named)
+
+    path = place.root / "f"
+    data = os.urandom(2_500_000)
+    write(path, data)
+    result = place.record("f")
+    path.unlink()
+    monkeypatch.setattr("buildkit.cache.restore.copy_file", slowly)
+    (entry,) = place.restore(result).entries
+    seen = entry.fingerprint
+    assert seen is not None
+    assert not seen.racy
+    with path.open("r+b") as file:  # at once, and of the same size
+        file.write(b"edited")
+    assert not seen.matches(path.stat())
+    table = FingerprintTable({str(path): seen})
+    now = table.current(str(path))
+    assert now is not None
+    assert now.digest != seen.digest
+
+
+def test_a_file_that_is_written_in_an_instant_is_to_be_read_again(place: Place) -> None:
+    write(place.root / "f", b"x")
+    result = place.record("f")
+    (place.root / "f").unlink()
+    (entry,) = place.restore(result).entries
+    assert entry.fingerprint is not None
+    assert entry.fingerprint.racy
+
+
+def can_be_unnamed(place: Place) -> bool:
+    fd = birthplace.create_unnamed(str(place.root), 0o600)
+    if fd is not None:
+        os.close(fd)
+    return fd is not None
 
 
 def test_the_log_comes_back_with_the_outputs(place: Place) -> None:
