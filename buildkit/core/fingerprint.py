@@ -224,6 +224,11 @@ class FingerprintTable:
         """Trust no earlier look: a task has run, and may have written more than it declares."""
         self._checked.clear()
 
+    def let_go(self) -> None:
+        """Forget everything: nobody asks any more."""
+        for each in (self._known, self._checked, self._dirty, self._postponed):
+            each.clear()
+
     def last_seen(self, path: str) -> Fingerprint | None:
         """Return what was last known of a file, without looking at the disk."""
         return self._known.get(path)

@@ -164,6 +164,9 @@ class Memory:
         gc.disable()  # nothing is left to be collected before the process ends
         try:
             kept, stored = self._snapshot(workspace, plan, sequential, console, ignored, info, request)
+            if len(plan) >= _MANY:  # what follows is where their run takes the most memory
+                workspace.table.let_go()
+                workspace.traces.let_go()
             return self._write(workspace.root, name, kept, stored)
         except (NotKeptError, BuildkitError, JudgeError, OSError) as error:
             reason = str(error)

@@ -201,6 +201,7 @@ class Session:
             workspace.warn(finding)
         self._end(totals, started_ns)
         sink.finish(totals.exit_code)
+        self._history = self._predicted = None  # as long as the plan, and the process may live on
         return totals
 
     def _fan_out(self, scheduler: Scheduler) -> FanOut:

@@ -188,6 +188,14 @@ class TraceStore:
         make = Fingerprint._make
         return {_name(row[0]): make(row[1:]) for row in rows}
 
+    def let_go(self) -> None:
+        """Forget what was read; it is read again where somebody asks after all."""
+        if self.dirty:
+            return
+        self._traces.clear()
+        self._absent.clear()
+        self._complete = False
+
     @property
     def dirty(self) -> bool:
         """Whether something waits to be written."""

@@ -58,3 +58,17 @@ def test_who_forgives_finds_nothing_in_a_damaged_state(project: str) -> None:
     with pytest.raises(sqlite3.DatabaseError):
         opened(project, forgiving=False).get("t42")
     assert opened(project, forgiving=True).get("t42") is None
+
+
+def test_what_was_let_go_is_read_again(project: str) -> None:
+    store = TraceStore(open_database(project, warn=fail))
+    before = dict(store.all())
+    row = TraceRow("t1", "new", "", "[]", "{}", "null", OK, False, "{}", 2.0, None, 8)
+    store.put(row)
+    store.let_go()  # not what is still to be written
+    assert store.all()["t1"].action_key == "new"
+    store.flush()
+    store.let_go()
+    again = store.all()
+    assert again["t1"].action_key == "new"
+    assert {**again, "t1": before["t1"]} == before
