@@ -74,7 +74,7 @@ class Order(Record):
     result: ActionResult
     declared: tuple[str, ...]
     previous: tuple[str, ...]  # outputs of an earlier state: see `restore.restore`
-    size: int  # bytes of all files together
+    size: int  # bytes of all files and of the log together
 
 
 class Brought(Record):

@@ -439,7 +439,8 @@ class Recorder:
         outputs = encode_outputs(result.outputs)
         only_files = all([output.kind is OutputKind.FILE for output in result.outputs])
         previous = _left_over(judgement.trace, outputs, only_files=only_files)
-        order = Order(result, task.outputs, previous, sum(map(_size, result.outputs)))
+        size = sum(map(_size, result.outputs)) + result.log_size
+        order = Order(result, task.outputs, previous, size)
         return Found(key, result, outputs, only_files, order)
 
     def restore(self, task: Task, judgement: Judgement, found: Found) -> CameBack | None:

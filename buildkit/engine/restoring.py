@@ -37,10 +37,8 @@ _MOST_UNDER_WAY = 4  # batches, for each process
 
 # Result and declared outputs, and the paths of an earlier state: see `restore.restore`.
 Restore = Callable[[ActionResult, Sequence[str], Sequence[str]], "Restored"]
-_Plain = tuple[Any, ...]  # pickled in a third of the time that records take
-
-
 Done = Callable[[int, Sequence[Brought | None]], None]  # number, and for each order what came of it
+_Plain = tuple[Any, ...]  # pickled in a third of the time that records take
 
 
 class RestoreCrew:
