@@ -104,6 +104,7 @@ class _Restore:
         self._absent: set[str] = set()  # absolute; where nothing stood when we looked
         self._temporaries: dict[str, str | None] = {}  # absolute target: file beside it; None: unnamed
         self._unnamed: dict[str, int] = {}  # absolute target: descriptor of the file that it becomes
+        self._set_back: dict[str, int] = {}  # absolute target: the mtime that it was given before its name
         self._size = 0
         self.touched = False  # whether an output may differ from what it was before
 
@@ -363,9 +364,10 @@ class _Restore:
         if target in self._unnamed:  # open until it has its name
             began_ns = time.time_ns()
             self._fill(fd, output, digest)
-            if time.time_ns() - began_ns > 2 * TICK_NS:  # a large one, see `_settled`
+            if time.time_ns() - began_ns > 2 * TICK_NS:  # a large one
                 with suppress(OSError):
                     os.utime(fd, ns=(began_ns, began_ns))
+                    self._set_back[target] = os.fstat(fd).st_mtime_ns
             return
         try:
             self._fill(fd, output, digest)
@@ -456,7 +458,7 @@ class _Restore:
         fd = self._unnamed.get(full)
         if fd is not None:
             status = os.fstat(fd)
-            hashed_at_ns = _settled(status) or hashed_at_ns
+            hashed_at_ns = self._known_until(full, status) or hashed_at_ns
             if status.st_mode & PERMISSION_BITS != output.mode:  # the umask took some away
                 os.fchmod(fd, output.mode)
                 status = os.fstat(fd)
@@ -466,20 +468,21 @@ class _Restore:
             status = os.lstat(full)
         return OutputEntry(output, status, hashed_at_ns)
 
+    def _known_until(self, full: str, status: os.stat_result) -> int | None:
+        """Return when a file that was just given its name still was as we wrote it; None: nobody can tell.
+
+        Nobody else can have written to it before it had the name, which its ctime says. Whoever does since
+        then moves its mtime past that: where it is still the one that we have set, from before, the file need
+        not be read again to be sure of it.
+        """
+        mtime_ns, ctime_ns = status.st_mtime_ns, status.st_ctime_ns
+        untouched = self._set_back.get(full) == mtime_ns and ctime_ns - mtime_ns > TICK_NS
+        return ctime_ns + TICK_NS if untouched else None
+
     def _close_files(self) -> None:
         """Close what has its name now; some file systems tell only then that it could not be written."""
         while self._unnamed:
             os.close(self._unnamed.popitem()[1])
-
-
-def _settled(status: os.stat_result) -> int | None:
-    """Return when a file that was just given its name still was as we wrote it; None: that cannot be told.
-
-    Nobody else can have written to it before it had the name, which its ctime says. Whoever does since then
-    moves its mtime past that, so where the mtime lies before, it need not be read again to be sure of it.
-    """
-    later_ns = status.st_ctime_ns + TICK_NS
-    return later_ns if status.st_ctime_ns - status.st_mtime_ns > TICK_NS else None
 
 
 def _raise(error: OSError) -> None:

@@ -15,6 +15,7 @@ from buildkit.cache import birthplace
 from buildkit.cache.errors import RestoreFailed, RestoreMiss
 from buildkit.cache.result import ActionResult, OutputKind
 from buildkit.cache.transfer import copy_file
+from buildkit.cache.unnamed import give_name
 from buildkit.core.digest import Digest, digest_bytes
 from buildkit.core.fingerprint import FingerprintTable
 
@@ -71,33 +72,61 @@ def test_the_fingerprints_returned_match_the_disk(place: Place) -> None:
             assert fingerprint.matches(os.stat(place.root / entry.output.path))
 
 
-def test_a_file_that_takes_its_time_need_not_be_read_again_and_an_edit_of_it_shows(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not can_be_unnamed(place):
+@pytest.fixture
+def slow_copy(place: Place, monkeypatch: pytest.MonkeyPatch) -> ActionResult:
+    """Return a result with one file, `f`, which takes more than two ticks of the clock to be copied."""
+    fd = birthplace.create_unnamed(str(place.root), 0o600)
+    if fd is None:
         pytest.skip("files without a name cannot be had here")
+    os.close(fd)
 
     def slowly(*arguments: Any, **named: Any) -> Digest:
-        time.sleep(0.05)  # the slowness of the copy itself: more than two ticks of the clock
+        time.sleep(0.05)  # the slowness of the copy itself
         return copy_file(*arguments, **named)
 
-    path = place.root / "f"
-    data = os.urandom(2_500_000)
-    write(path, data)
+    write(place.root / "f", os.urandom(2_500_000))
     result = place.record("f")
-    path.unlink()
+    (place.root / "f").unlink()
     monkeypatch.setattr("buildkit.cache.restore.copy_file", slowly)
-    (entry,) = place.restore(result).entries
+    return result
+
+
+def test_a_file_that_takes_its_time_need_not_be_read_again_and_an_edit_of_it_shows(
+    place: Place, slow_copy: ActionResult
+) -> None:
+    path = place.root / "f"
+    (entry,) = place.restore(slow_copy).entries
     seen = entry.fingerprint
     assert seen is not None
     assert not seen.racy
-    with path.open("r+b") as file:  # at once, and of the same size
-        file.write(b"edited")
+    edit(path)  # at once, and of the same size
     assert not seen.matches(path.stat())
-    table = FingerprintTable({str(path): seen})
-    now = table.current(str(path))
+    now = FingerprintTable({str(path): seen}).current(str(path))
     assert now is not None
     assert now.digest != seen.digest
+
+
+def edit(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"edited")
+
+
+def test_a_file_that_is_edited_as_soon_as_it_has_its_name_is_to_be_read_again(
+    place: Place, slow_copy: ActionResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = place.root / "f"
+
+    def named_and_edited(fd: int, name: str) -> bool:
+        assert give_name(fd, name)
+        edit(path)
+        time.sleep(0.05)  # so that the change of the mode is later by more than a tick
+        path.chmod(slow_copy.outputs[0].mode)
+        return True
+
+    monkeypatch.setattr("buildkit.cache.restore.give_name", named_and_edited)
+    (entry,) = place.restore(slow_copy).entries
+    assert entry.fingerprint is not None
+    assert entry.fingerprint.racy
 
 
 def test_a_file_that_is_written_in_an_instant_is_to_be_read_again(place: Place) -> None:
@@ -107,13 +136,6 @@ def test_a_file_that_is_written_in_an_instant_is_to_be_read_again(place: Place) 
     (entry,) = place.restore(result).entries
     assert entry.fingerprint is not None
     assert entry.fingerprint.racy
-
-
-def can_be_unnamed(place: Place) -> bool:
-    fd = birthplace.create_unnamed(str(place.root), 0o600)
-    if fd is not None:
-        os.close(fd)
-    return fd is not None
 
 
 def test_the_log_comes_back_with_the_outputs(place: Place) -> None:
