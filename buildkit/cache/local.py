@@ -41,7 +41,7 @@ from buildkit.state.database import UndecodableError
 if TYPE_CHECKING:
     from buildkit.cache.collect import CacheStats, CollectReport, VerifyReport
     from buildkit.cache.early import EarlyOutput, EarlyStore
-    from buildkit.cache.restore import Restored
+    from buildkit.cache.restore import Restored, Restorer
 
 _T = TypeVar("_T")
 
@@ -258,7 +258,7 @@ class LocalCache:
         """
         restorer = self.restorer(root=root)
         try:
-            return restorer(result, declared, expected_previous)
+            return restorer.restore(result, declared, expected_previous)
         except RestoreMiss as miss:
             if isinstance(miss.__cause__, OSError):
                 self._trouble.reading_failed(miss.__cause__)
@@ -266,31 +266,12 @@ class LocalCache:
                 self.discard(key)
             raise
 
-    def restorer(
-        self, *, root: str
-    ) -> Callable[[ActionResult, Iterable[str] | None, Iterable[str]], Restored]:
-        """Return what restores results from within another process, which may not use the index.
-
-        It takes a result, the declared outputs and those of an earlier state; see `restore.restore`.
-        """
-        from buildkit.cache.restore import restore  # many runs restore nothing
+    def restorer(self, *, root: str) -> Restorer:
+        """Return what restores results into the project at `root`, also within another process."""
+        from buildkit.cache.restore import Restorer  # many runs restore nothing
 
         self._may_write()  # or what a killed restore left would stay where only restores follow it
-
-        def bring_back(
-            result: ActionResult, declared: Iterable[str] | None, expected_previous: Iterable[str]
-        ) -> Restored:
-            return restore(
-                result,
-                store=self._store,
-                scratch=self._scratch,
-                root=root,
-                declared=declared,
-                expected_previous=expected_previous,
-                birthplaces=self._birthplaces,
-            )
-
-        return bring_back
+        return Restorer(self._store, self._scratch, root, self._birthplaces)
 
     # --- keeping house
 

@@ -80,6 +80,34 @@ def restore(
         work.clean_up()
 
 
+class Restorer:
+    """Restores into one project; needs no index, so that another process can do it."""
+
+    def __init__(self, store: BlobStore, scratch: Scratch, root: str, birthplaces: Birthplaces) -> None:
+        self._store = store
+        self._scratch = scratch
+        self._root = root
+        self._birthplaces = birthplaces
+
+    def restore(
+        self, result: ActionResult, declared: Iterable[str] | None, expected_previous: Iterable[str]
+    ) -> Restored:
+        """Put the outputs of `result` back, see `restore`."""
+        return restore(
+            result,
+            store=self._store,
+            scratch=self._scratch,
+            root=self._root,
+            declared=declared,
+            expected_previous=expected_previous,
+            birthplaces=self._birthplaces,
+        )
+
+    def close(self) -> None:
+        """Remove what this process needed for it; no restore is under way any more."""
+        self._scratch.close()
+
+
 class _Restore:
     """One restore under way."""
 
@@ -327,8 +355,13 @@ class _Restore:
             missing.append(full)
             full = os.path.dirname(full)
         for directory in reversed(missing):
-            os.mkdir(directory)
-            self._made_directories.append(directory)
+            try:
+                os.mkdir(directory)
+            except FileExistsError:
+                if not os.path.isdir(directory):
+                    raise
+            else:  # or another restore has just made it
+                self._made_directories.append(directory)
 
     def _create(self, target: str, mode: int) -> int:
         """Open the new file that will be `target`, one without a name if that can be had."""
@@ -458,10 +491,10 @@ class _Restore:
         fd = self._unnamed.get(full)
         if fd is not None:
             status = os.fstat(fd)
-            hashed_at_ns = self._known_until(full, status) or hashed_at_ns
             if status.st_mode & PERMISSION_BITS != output.mode:  # the umask took some away
                 os.fchmod(fd, output.mode)
                 status = os.fstat(fd)
+            hashed_at_ns = self._known_until(full, status) or hashed_at_ns
         elif output.kind is OutputKind.LINK and output.digest is not None:
             status = os.stat(full)
         else:

@@ -94,6 +94,7 @@ class Scratch:
     def path_beside(self, target: str) -> str:
         """Return a name for a temporary file in the directory of `target`, without creating it."""
         directory, _, base = target.rpartition("/")
+        self._process_prefix()  # in a forked child nothing has been noted yet
         if directory not in self._journaled:
             self._note(directory)
         self._count += 1

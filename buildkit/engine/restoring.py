@@ -7,15 +7,19 @@ tries again itself, and says what is wrong.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TextIO, cast
 
 from buildkit.cache.errors import RestoreError
 from buildkit.cache.result import ActionResult, OutputFile
 from buildkit.core.fingerprint import Fingerprint
+from buildkit.core.record import Record
 from buildkit.engine.job import JobOutcome, JobStatus, PythonJob
 from buildkit.engine.loop import EventLoop
 from buildkit.engine.parts import Brought, Order
@@ -35,16 +39,34 @@ _BATCH_BYTES = 32 << 20
 _MOST_PROCESSES = 4  # the run itself can keep no more of them busy, nor can a disk
 _MOST_UNDER_WAY = 4  # batches, for each process
 
-# Result and declared outputs, and the paths of an earlier state: see `restore.restore`.
-Restore = Callable[[ActionResult, Sequence[str], Sequence[str]], "Restored"]
 Done = Callable[[int, Sequence[Brought | None]], None]  # number, and for each order what came of it
 _Plain = tuple[Any, ...]  # pickled in a third of the time that records take
+
+
+class Restorer(Protocol):
+    """Who restores, and is forked for it: `cache.restore.Restorer`."""
+
+    def restore(
+        self, result: ActionResult, declared: Sequence[str], expected_previous: Sequence[str]
+    ) -> Restored:
+        """Restore a result; RestoreError where that cannot be done."""
+
+    def close(self) -> None:
+        """Leave nothing behind in this process."""
+
+
+class _Batch(Record):
+    """Orders that are brought back together."""
+
+    number: int
+    orders: list[_Plain]
+    done: Done
 
 
 class RestoreCrew:
     """The processes; the first is forked when there has been work for it."""
 
-    def __init__(self, loop: EventLoop, restorer: Callable[[], Restore], width: int) -> None:
+    def __init__(self, loop: EventLoop, restorer: Callable[[], Restorer], width: int) -> None:
         """There are at most `width` processes, and never more than are of use.
 
         `restorer` is asked for what they restore with before the first one is forked.
@@ -54,9 +76,12 @@ class RestoreCrew:
         self._width = min(width, _MOST_PROCESSES)
         self._pool: WorkerPool | None = None
         self._processes = 0
-        self._under_way: dict[int, tuple[int, Done]] = {}  # how many orders, and who is told
+        self._queue: deque[_Batch] = deque()
+        self._given: dict[int, _Batch] = {}  # to the pool
+        self._cancelled: set[int] = set()  # of those
         self._offered_s = 0.0
         self._broken = False  # one of them died: whatever it was, the run fares better alone
+        self._closed = False
 
     @staticmethod
     def available() -> bool:
@@ -85,39 +110,73 @@ class RestoreCrew:
     @property
     def full(self) -> bool:
         """Whether there is enough under way to keep all processes busy for a while."""
-        return len(self._under_way) >= _MOST_UNDER_WAY * self._width
+        return len(self._queue) + len(self._given) >= _MOST_UNDER_WAY * self._width
 
     def give(self, number: int, orders: Sequence[Order], done: Done) -> None:
-        """Have orders brought back; the loop calls `done` once, never from within."""
-        self._under_way[number] = len(orders), done
-        job = PythonJob([_plain(order) for order in orders])
+        """Have orders brought back; `done` is called once, by the loop and from nowhere else."""
+        self._queue.append(_Batch(number, [_plain(order) for order in orders], done))
+        self._feed()
+
+    def _feed(self) -> None:
+        """Give the pool what its workers can begin now, or right after what they do."""
         pool = self._pool = self._pool or self._new_pool()
-        if len(self._under_way) > self._processes and pool.room_ahead():
-            pool.start_ahead(number, job, None, self._done, _began)
-        else:
-            self._processes = max(self._processes, min(len(self._under_way), self._width))
-            pool.start(number, job, None, self._done)
+        while self._queue:
+            ahead = not pool.has_idle and pool.room_ahead()
+            if not (ahead or pool.has_idle):
+                if self._processes >= self._width:
+                    return
+                self._processes += 1
+            batch = self._queue.popleft()
+            self._given[batch.number] = batch
+            job = PythonJob(batch.orders)
+            if ahead:
+                pool.start_ahead(batch.number, job, None, self._done, _began)
+            else:
+                pool.start(batch.number, job, None, self._done)
 
     def _new_pool(self) -> WorkerPool:
         from buildkit.engine.workers import WorkerPool  # most runs restore little
 
+        inside = _Inside(self._restorer())
         # The lock of the project stays with them: the next run must not begin before all of this one ended.
-        return WorkerPool(self._loop, partial(_bring_all_back, self._restorer()), self._width)
+        return WorkerPool(self._loop, inside.run, self._width, inside.begin, before_exit=inside.close)
 
     def _done(self, number: int, outcome: JobOutcome) -> None:
-        count, done = self._under_way.pop(number)
-        if outcome.status is not JobStatus.OK:
-            self._broken = True
-            done(number, [None] * count)
+        # Who is told may cancel others, which the pool does not allow from here.
+        self._loop.call_soon(partial(self._tell, number, outcome))
+
+    def _tell(self, number: int, outcome: JobOutcome) -> None:
+        batch = self._given.pop(number)
+        status = outcome.status
+        if status is JobStatus.CANCELLED and not (number in self._cancelled or self._closed or self._broken):
+            # It was not begun: the one before it took long, and it might be done elsewhere meanwhile.
+            self._queue.appendleft(batch)
+            self._feed()
             return
-        answers = cast("list[_Plain | None]", outcome.extra)
-        done(number, [None if answer is None else _brought(answer) for answer in answers])
+        self._cancelled.discard(number)
+        if status is JobStatus.OK:
+            answers = cast("list[_Plain | None]", outcome.extra)
+            batch.done(number, [None if answer is None else _brought(answer) for answer in answers])
+            self._feed()
+            return
+        if status is not JobStatus.CANCELLED:
+            self._broken = True
+            for other in self._queue:
+                self._loop.call_soon(partial(_give_up, other))
+            self._queue.clear()
+        _give_up(batch)
 
     # --- as an executor
 
     def cancel(self, number: int) -> None:
         """End a batch, wherever it is; `done` follows."""
-        if self._pool is not None:
+        for batch in self._queue:
+            if batch.number == number:
+                self._queue.remove(batch)
+                self._loop.call_soon(partial(_give_up, batch))
+                return
+        if number in self._given and self._pool is not None:
+            self._cancelled.add(number)
             self._pool.cancel(number)
 
     def hurry(self) -> None:
@@ -127,12 +186,57 @@ class RestoreCrew:
 
     def shutdown(self, grace_s: float) -> None:
         """End all processes."""
+        self._closed = True
         if self._pool is not None:
             self._pool.shutdown(grace_s)
 
 
 def _began(_number: int, _began_ns: int) -> None:
     """Nobody asks when a batch begins."""
+
+
+def _give_up(batch: _Batch) -> None:
+    batch.done(batch.number, [None] * len(batch.orders))
+
+
+# --- in such a process
+
+
+class _Inside:
+    """Brings results back one by one; who is told to end does so between two of them."""
+
+    def __init__(self, restorer: Restorer) -> None:
+        self._restorer = restorer
+        self._busy = False
+        self._told_to_end = False
+
+    def begin(self) -> None:
+        """Right after the fork: a result that comes back does so as a whole."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    def run(self, orders: object, _out: TextIO, _err: TextIO) -> list[_Plain | None]:
+        """Bring one batch back."""
+        answers = []
+        for order in cast("list[_Plain]", orders):
+            self._busy = True
+            answers.append(_bring_back(self._restorer, order))
+            self._busy = False
+            if self._told_to_end:
+                self._leave()
+        return answers
+
+    def close(self) -> None:
+        """Right before the end."""
+        self._restorer.close()
+
+    def _on_signal(self, _signum: int, _frame: object) -> None:
+        self._told_to_end = True
+        if not self._busy:
+            self._leave()
+
+    def _leave(self) -> NoReturn:
+        self.close()
+        os._exit(0)
 
 
 # --- the two sides of the line
@@ -150,17 +254,13 @@ def _brought(answer: _Plain) -> Brought:
     return Brought(log, size, prints, started_ns, wall_ns)
 
 
-def _bring_all_back(restore: Restore, orders: object, _out: TextIO, _err: TextIO) -> list[_Plain | None]:
-    return [_bring_back(restore, order) for order in cast("list[_Plain]", orders)]
-
-
-def _bring_back(restore: Restore, order: _Plain) -> _Plain | None:
+def _bring_back(restorer: Restorer, order: _Plain) -> _Plain | None:
     """Bring one result back; None where that cannot be done."""
     started_ns = time.monotonic_ns()
     task, roots, outputs, log, declared, previous = order
     files = tuple([OutputFile(*output) for output in outputs])
     try:
-        restored = restore(ActionResult(task, roots, files, log), declared, previous)
+        restored = restorer.restore(ActionResult(task, roots, files, log), declared, previous)
     except RestoreError:
         return None
     prints = [entry.fingerprint for entry in restored.entries]

@@ -243,13 +243,15 @@ class Run:
                 hits.append((node, judgement, found))
             else:
                 self._to_be_run(node, judgement)
-        if hits and self._restorers is not None and self._restorers.pays([hit[2].order for hit in hits]):
+        if self._stopping or not hits:
+            return
+        if self._restorers is not None and self._restorers.pays([hit[2].order for hit in hits]):
             self._give_to_restorers(hits)
             return
         for hit in hits:
+            self._restore_or_run(*hit)
             if self._stopping:
                 return
-            self._restore_or_run(*hit)
 
     def _give_to_restorers(self, hits: list[_Hit]) -> None:
         """Have results brought back by other processes; `_brought_back` goes on with what comes of it."""
@@ -258,10 +260,10 @@ class Run:
         for batch in self._restorers.batches(orders):
             number = self._next_job
             self._next_job += 1
+            self._restorers.give(number, orders[batch], self._brought_back)
             self._restoring[number] = hits[batch]
             for node, _judgement, _found in hits[batch]:
                 self._recorder.bringing_back(node.task)
-            self._restorers.give(number, orders[batch], self._brought_back)
 
     def _brought_back(self, number: int, brought: Sequence[Brought | None]) -> None:
         for (node, judgement, found), one in zip(self._restoring.pop(number), brought, strict=True):
@@ -620,7 +622,7 @@ class Run:
     def _cancel_all(self) -> None:
         """End all jobs, first those that have not begun: they would begin when others end."""
         if self._restorers is not None:
-            for number in list(self._restoring):
+            for number in reversed(list(self._restoring)):
                 self._restorers.cancel(number)
         for jobs in (self._ahead, self._running):
             for job_id, running in list(jobs.items()):

@@ -40,11 +40,12 @@ def serve(
     run: Run,
     after_fork: Callable[[], None],
     keep: Keep | None = None,
+    before_exit: Callable[[], None] = lambda: None,
 ) -> NoReturn:
     """Answer requests that come over the socket `line` until it is closed, then end the process.
 
     `outputs` are, for each lane, where a job's stdout and stderr lead; `keep` stores the files that a job has
-    made.
+    made. `before_exit` is called unless the process ends in another way.
     """
     code = 70  # EX_SOFTWARE: the parent reports it with the job that was running
     try:
@@ -55,6 +56,7 @@ def serve(
         while (data := receive(line)) is not None:
             succeeded, answer = _serve_one(run, keep, data, streams, succeeded)
             send(line, answer)
+        before_exit()
         code = 0
     except BrokenPipeError:
         code = 0  # the parent is gone

@@ -54,8 +54,9 @@ class WorkerPool:
     """Runs `PythonJob`s in up to `width` forked processes; more jobs than that wait in order.
 
     `run(payload, out, err)` is executed in the worker and may return a `RunnerReply`. `after_fork` is called
-    in each new worker first, to let go of what it must not share (connections, files). `keep` stores in the
-    worker what a job has made, see `PythonJob.outputs`.
+    in each new worker first, to let go of what it must not share (connections, files), `before_exit` in one
+    that ends because there is no more work. `keep` stores in the worker what a job has made, see
+    `PythonJob.outputs`. `done` of a job that succeeded must not cancel others: some may just be beginning.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class WorkerPool:
         ender: TreeEnder | None = None,
         quiesce: Callable[[], AbstractContextManager[object]] = nullcontext,
         keep: Keep | None = None,
+        before_exit: Callable[[], None] = lambda: None,
     ) -> None:
         self._loop = loop
         self._run = run
@@ -86,6 +88,7 @@ class WorkerPool:
         self._waiting: deque[PoolJob] = deque()
         self._tasks: dict[int, PoolJob] = {}
         self._keep = keep
+        self._before_exit = before_exit
         self._closed = False
         self._marks = marks_prefix()
         self._taker: Worker | None = None  # who said last that it takes a job ahead
@@ -102,6 +105,11 @@ class WorkerPool:
             return
         self._waiting.append(task)
         self._feed()
+
+    @property
+    def has_idle(self) -> bool:
+        """Whether a worker waits for work."""
+        return bool(self._idle)
 
     def room_ahead(self) -> bool:
         """Whether a worker would take a job now that it begins once it has done with another one."""
@@ -280,7 +288,9 @@ class WorkerPool:
         pid, line, outputs = fork_worker(
             [worker.line for worker in self._workers],
             self._quiesce,
-            lambda line, pairs: serve(line, pairs, self._run, self._after_fork, self._keep),
+            lambda line, pairs: serve(
+                line, pairs, self._run, self._after_fork, self._keep, self._before_exit
+            ),
             self._loop,
             self._lanes,
         )

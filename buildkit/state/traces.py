@@ -15,7 +15,7 @@ from xxhash import xxh3_64_hexdigest
 
 from buildkit.core.fingerprint import Fingerprint
 from buildkit.core.record import Record
-from buildkit.state.database import UndecodableError, transaction
+from buildkit.state.database import UndecodableError, is_damage, transaction
 
 OK = "ok"
 FORGOTTEN = "forgotten"  # the record was removed on purpose: the cache is not asked either
@@ -127,8 +127,8 @@ class TraceStore:
         if task not in self._traces and task not in self._absent:
             try:
                 self._read("WHERE task = ?", _stored(task))
-            except sqlite3.DatabaseError:
-                if not self._forgiving:
+            except sqlite3.DatabaseError as error:
+                if not (self._forgiving and is_damage(error)):
                     raise
             if task not in self._traces:
                 self._absent.add(task)

@@ -20,6 +20,11 @@ fd, path = scratch.create()
 beside = scratch.path_beside(sys.argv[2] + "/target")
 open(beside, "w").close()
 scratch.directory_apart()
+if len(sys.argv) > 3:  # the same in a child
+    child = os.fork()
+    if child:
+        sys.exit(os.waitpid(child, 0)[1])
+    open(scratch.path_beside(sys.argv[2] + "/target"), "w").close()
 print(beside)
 sys.stdout.flush()
 os.kill(os.getpid(), signal.SIGKILL)
@@ -47,6 +52,16 @@ def test_files_of_a_killed_process_are_swept_at_once(left_behind: Path, tmp_path
     assert swept == 4  # half a blob, half an output, the journal that led there, an empty directory
     assert os.listdir(tmp_path / "tmp") == []
     assert os.listdir(tmp_path / "project") == ["target"]
+
+
+def test_files_of_a_forked_child_are_swept_as_well(tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    paths = (tmp_path / "tmp", tmp_path / "project")
+    subprocess.run([sys.executable, "-c", DIE, *paths, "fork"], stdout=subprocess.PIPE, check=False)
+    assert len(os.listdir(tmp_path / "project")) == 2
+    Scratch(str(tmp_path / "tmp")).sweep(time.time())
+    assert os.listdir(tmp_path / "project") == []
+    assert os.listdir(tmp_path / "tmp") == []
 
 
 def test_files_of_a_living_process_stay(tmp_path: Path) -> None:

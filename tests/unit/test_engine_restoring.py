@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,23 +29,39 @@ class CrewRig:
     def __init__(self, place: Place, width: int) -> None:
         self.place = place
         self.loop = EventLoop()
-        self.crew = RestoreCrew(self.loop, lambda: self._restore, width)
+        self.crew = RestoreCrew(self.loop, lambda: self, width)
         self.told: dict[int, Sequence[Brought | None]] = {}
+        self.when_told: Callable[[int], object] = lambda _number: None
 
-    def _restore(self, result: ActionResult, declared: Sequence[str], previous: Sequence[str]) -> Restored:
+    def restore(
+        self, result: ActionResult, declared: Sequence[str], expected_previous: Sequence[str]
+    ) -> Restored:
+        """Do what a `Restorer` does, or what the name of a task says."""
         if result.task == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if result.task == "wait":
             (self.place.base / "waits").touch()
             signal.pause()
+        if result.task == "slow":
+            time.sleep(0.02)  # longer than what others are put behind
+            return Restored((), None, 0)
+        if result.task == "quick":
+            return Restored((), None, 0)
+        if result.task == "torn":
+            (self.place.base / "begun").touch()
+            time.sleep(0.1)
+            (self.place.base / "whole").touch()
         return restore(
             result,
             store=self.place.store,
             scratch=self.place.scratch,
             root=str(self.place.root),
             declared=declared,
-            expected_previous=previous,
+            expected_previous=expected_previous,
         )
+
+    def close(self) -> None:
+        (self.place.base / f"closed-{os.getpid()}").touch()
 
     def give(self, number: int, *results: ActionResult) -> None:
         orders = [Order(result, result.roots, (), 1) for result in results]
@@ -53,9 +70,16 @@ class CrewRig:
     def _done(self, number: int, brought: Sequence[Brought | None]) -> None:
         assert number not in self.told, "told twice"
         self.told[number] = brought
+        self.when_told(number)
 
     def until_told(self, *numbers: int) -> None:
         assert self.loop.run_until(lambda: self.told.keys() >= set(numbers), PATIENCE_S), "it never came"
+
+    def until_there(self, name: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not (self.place.base / name).exists():
+            assert time.monotonic() < deadline, "it never came"
+            self.loop.run_once(0.01)
 
     def brought(self, *results: ActionResult) -> Sequence[Brought | None]:
         number = len(self.told) + 1000
@@ -155,17 +179,64 @@ def test_the_death_of_a_process_is_told_and_the_crew_stays_away(rig: CrewRig, pl
 
 def test_a_batch_under_way_can_be_cancelled(rig: CrewRig, place: Place) -> None:
     rig.give(1, ActionResult(task="wait"))
-    while not (place.base / "waits").exists():
-        rig.loop.run_once(0.01)
+    rig.until_there("waits")
+    rig.crew.hurry()  # nothing is being ended yet
     rig.crew.cancel(1)
     rig.until_told(1)
     assert list(rig.told[1]) == [None]
 
 
+def test_who_is_told_may_cancel_all_others(rig: CrewRig) -> None:
+    """As a run does whose output nobody reads any more, from wherever it finds out."""
+
+    def cancel_all(number: int) -> None:
+        if number == 12:
+            for other in reversed(range(1, 41)):
+                rig.crew.cancel(other)
+
+    rig.when_told = cancel_all
+    for number in range(1, 41):
+        rig.give(number, ActionResult(task="quick"))
+    rig.until_told(*range(1, 41))
+
+
+def test_what_waits_behind_a_slow_batch_is_brought_back_all_the_same(place: Place) -> None:
+    rig = CrewRig(place, 1)
+    for number in range(8):
+        rig.give(number, ActionResult(task="quick"))
+    rig.until_told(*range(8))
+    for number in range(10, 20):
+        rig.give(number, ActionResult(task="slow" if number == 10 else "quick"))
+    rig.until_told(*range(10, 20))
+    assert all(one is not None for brought in rig.told.values() for one in brought)
+    assert rig.crew.pays([Order(ActionResult(task="quick"), (), (), 1 << 30)])
+    rig.crew.shutdown(1.0)
+    rig.loop.close()
+
+
+def test_a_result_that_is_coming_back_does_so_as_a_whole_when_the_run_is_stopped(
+    rig: CrewRig, place: Place
+) -> None:
+    result = file_result(place, "out")
+    rig.give(1, result._replace(task="torn"), ActionResult(task="wait"))
+    rig.until_there("begun")
+    rig.crew.cancel(1)
+    rig.until_told(1)
+    assert (place.base / "whole").exists()
+    assert not (place.base / "waits").exists()
+    assert place.snapshot() == {"out": (0o640, b"out")}
+
+
+def test_a_process_leaves_nothing_behind(rig: CrewRig, place: Place) -> None:
+    rig.brought(ActionResult(task="quick"))
+    rig.crew.shutdown(1.0)
+    assert len(list(place.base.glob("closed-*"))) == 1
+
+
 def test_a_miss_in_a_process_is_no_error_of_it(rig: CrewRig, place: Place, tmp_path: Path) -> None:
     result = file_result(place, "out")
     with pytest.raises(RestoreMiss):
-        rig._restore(result, ("other",), ())
+        rig.restore(result, ("other",), ())
     rig.crew.give(1, [Order(result, ("other",), (), 1)], rig._done)
     rig.until_told(1)
     assert list(rig.told[1]) == [None]
@@ -174,7 +245,8 @@ def test_a_miss_in_a_process_is_no_error_of_it(rig: CrewRig, place: Place, tmp_p
 
 
 def test_it_pays_only_when_there_is_much_to_bring_back(place: Place) -> None:
-    crew = RestoreCrew(EventLoop(), partial(pytest.fail, "nobody asked"), 2)
+    with EventLoop() as loop:
+        crew = RestoreCrew(loop, partial(pytest.fail, "nobody asked"), 2)
     small = Order(ActionResult(task="t"), (), (), 100)
     assert not crew.pays([small] * 50)
     while not crew.pays([small] * 50):
