@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from buildkit.engine.machine import Machine
 
 from .harness import FileState, Project
 
@@ -46,20 +49,98 @@ def built(project: Project) -> Project:
     return project
 
 
+# Notes each process that is forked for restores.
+WITNESS = """
+import os, sys
+
+fork = os.fork
+
+def witnessed():
+    frame, files = sys._getframe(), set()
+    while frame is not None:
+        files.add(os.path.basename(frame.f_code.co_filename))
+        frame = frame.f_back
+    if 'restoring.py' in files:
+        with open(os.environ['WITNESS'], 'a') as file:
+            file.write('forked\\n')
+    return fork()
+
+os.fork = witnessed
+"""
+
+
 def outputs(project: Project) -> dict[str, FileState]:
     return {name: state for name, state in project.files().items() if name.startswith("out")}
 
 
-def test_all_outputs_come_back_as_they_were(built: Project):
+def test_all_outputs_come_back_as_they_were_from_processes_beside_the_run(built: Project):
+    (built.base / "site").mkdir()
+    (built.base / "site" / "sitecustomize.py").write_text(WITNESS)
+    witness = built.base / "witness"
     before = outputs(built)
     shutil.rmtree(built.path("out"))
+    built.env |= {"PYTHONPATH": str(built.base / "site"), "WITNESS": str(witness)}
     result = built.run("-v", "2", "-n", "2", check=0)
+    if Machine.probe().cpus >= 2 and sys.platform == "linux":
+        assert witness.exists(), "nothing was restored beside the run"
     assert result.ran == ()
     assert len(result.restored) == COUNT
     assert outputs(built) == before
     assert "output of 7\n" in result.stdout
     again = built.run("-n", "2", check=0)
     assert len(again.skipped) == COUNT
+
+
+def test_a_failing_task_beside_restores_leaves_each_result_old_or_new(project: Project):
+    project.dodo("""
+        def task_bad():
+            return {'actions': ['sleep 0.1; test ! -e fail'], 'uptodate': [False]}
+
+        def task_make():
+            for n in range(12):
+                make = f'for o in a b c; do yes "$(cat in)" | head -c 5000000 > out/{n}$o; done'
+                yield {'name': str(n), 'actions': [make], 'file_dep': ['in'],
+                       'targets': [f'out/{n}{o}' for o in 'abc']}
+    """)
+    project.path("out").mkdir()
+    for content in ("old", "new"):
+        project.write("in", content)
+        project.run("-n", "2", check=0)
+    project.write("in", "old")
+    project.run("-n", "2", check=0)
+    project.write("in", "new")
+    project.write("fail", "")
+    project.run("-n", "2", check=1)
+    for number in range(12):
+        assert len({project.path(f"out/{number}{letter}").read_bytes()[:3] for letter in "abc"}) == 1
+    assert [path.name for path in project.path("out").iterdir() if path.name.startswith(".")] == []
+    project.remove("fail")
+    project.run("-n", "2", check=0)
+    assert {project.path(f"out/{number}a").read_bytes()[:3] for number in range(12)} == {b"new"}
+
+
+def test_a_reader_that_goes_away_ends_a_run_that_restores(project: Project):
+    project.dodo("""
+        def task_layer():
+            for layer in range(20):
+                for n in range(100):
+                    yield {'name': f'{layer}_{n}', 'actions': [f'echo {layer} {n} > out/{layer}_{n}'],
+                           'file_dep': ['in' if layer == 0 else f'out/{layer - 1}_{n}'],
+                           'targets': [f'out/{layer}_{n}']}
+    """)
+    project.path("out").mkdir()
+    project.write("in", "")
+    project.run("-n", "2", check=0)
+    for lines in (900, 1100, 1300):
+        shutil.rmtree(project.path("out"))
+        process = project.start("run", "-n", "2", env={"BUILDKIT_FAST": "0"})
+        assert process.stdout is not None
+        for _ in range(lines):
+            process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(60) != 0
+    assert len(project.run("-n", "2", check=0).skipped) > 0
+    assert len(list(project.path("out").iterdir())) == 2000
 
 
 def blobs(project: Project, content: bytes) -> list[Path]:
