@@ -81,7 +81,8 @@ class Scratch:
     def directory_apart(self) -> str:
         """Make a directory whose files get inodes far from those of others, where it depends on that.
 
-        It is there until `close`, and has to be empty then. OSError where it cannot be made.
+        It is there until `close`, or until a sweep where the process ends without, and has to be empty then.
+        OSError where it cannot be made.
         """
         make_private_directories(self.directory)
         with suppress(OSError):  # another file system than ext4
