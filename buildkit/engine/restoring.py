@@ -123,8 +123,8 @@ class RestoreCrew:
         while self._queue:
             ahead = not pool.has_idle and pool.room_ahead()
             if not (ahead or pool.has_idle):
-                if self._processes >= self._width:
-                    return
+                if self._processes >= self._width and self._given:
+                    return  # whoever answers next is fed
                 self._processes += 1
             batch = self._queue.popleft()
             self._given[batch.number] = batch
