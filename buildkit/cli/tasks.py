@@ -172,7 +172,10 @@ class TaskCommand(ReadableOptions):
 
     def _close(self) -> None:
         if self._workspace is not None:
-            self._workspace.close()
+            try:
+                self._workspace.close()
+            except KeyboardInterrupt:  # a second Ctrl-C, when the run is over
+                interrupted()
             self._workspace = None
         if self._lock is not None:
             self._lock.release()

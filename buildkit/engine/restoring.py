@@ -66,16 +66,17 @@ class _Batch(Record):
 class RestoreCrew:
     """The processes; the first is forked when there has been work for it."""
 
-    def __init__(self, loop: EventLoop, restorer: Callable[[], Restorer], width: int) -> None:
+    def __init__(self, loop: EventLoop, restorer: Callable[[], Restorer], width: int, grace_s: float) -> None:
         """There are at most `width` processes, and never more than are of use.
 
-        `restorer` is asked for what they restore with before the first one is forked.
+        `restorer` is asked for what they restore with before the first one is forked. A result that is coming
+        back when it is to be cancelled has `grace_s` to do so.
         """
         self._loop = loop
         self._restorer = restorer
         self._width = min(width, _MOST_PROCESSES)
+        self._grace_s = grace_s
         self._pool: WorkerPool | None = None
-        self._processes = 0
         self._queue: deque[_Batch] = deque()
         self._given: dict[int, _Batch] = {}  # to the pool
         self._cancelled: set[int] = set()  # of those
@@ -122,10 +123,8 @@ class RestoreCrew:
         pool = self._pool = self._pool or self._new_pool()
         while self._queue:
             ahead = not pool.has_idle and pool.room_ahead()
-            if not (ahead or pool.has_idle):
-                if self._processes >= self._width and self._given:
-                    return  # whoever answers next is fed
-                self._processes += 1
+            if not (ahead or pool.has_idle) and pool.processes >= self._width and self._given:
+                return  # whoever answers next is fed
             batch = self._queue.popleft()
             self._given[batch.number] = batch
             job = PythonJob(batch.orders)
@@ -139,7 +138,14 @@ class RestoreCrew:
 
         inside = _Inside(self._restorer())
         # The lock of the project stays with them: the next run must not begin before all of this one ended.
-        return WorkerPool(self._loop, inside.run, self._width, inside.begin, before_exit=inside.close)
+        return WorkerPool(
+            self._loop,
+            inside.run,
+            self._width,
+            inside.begin,
+            grace_s=self._grace_s,
+            before_exit=inside.close,
+        )
 
     def _done(self, number: int, outcome: JobOutcome) -> None:
         # Who is told may cancel others, which the pool does not allow from here.
@@ -165,6 +171,8 @@ class RestoreCrew:
                 self._loop.call_soon(partial(_give_up, other))
             self._queue.clear()
         _give_up(batch)
+        if not self._closed:
+            self._feed()
 
     # --- as an executor
 
@@ -219,8 +227,10 @@ class _Inside:
         answers = []
         for order in cast("list[_Plain]", orders):
             self._busy = True
-            answers.append(_bring_back(self._restorer, order))
-            self._busy = False
+            try:
+                answers.append(_bring_back(self._restorer, order))
+            finally:
+                self._busy = False
             if self._told_to_end:
                 self._leave()
         return answers

@@ -414,7 +414,11 @@ class Run:
             return
         if task.teardown:
             self._teardown.owe(task)
-        self._began(job_id, time.monotonic_ns())
+        now_ns = time.monotonic_ns()
+        self._began(job_id, now_ns)
+        if self._stopping:  # nobody could be told that it begins: it does not
+            self._done(job_id, JobOutcome(JobStatus.CANCELLED, started_ns=now_ns, ended_ns=now_ns))
+            return
         executor.start(job_id, job, self, self._done)
 
     def _began(self, job_id: int, began_ns: int) -> None:

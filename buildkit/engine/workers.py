@@ -107,6 +107,11 @@ class WorkerPool:
         self._feed()
 
     @property
+    def processes(self) -> int:
+        """How many workers there are that take jobs."""
+        return sum(not worker.retired for worker in self._workers)
+
+    @property
     def has_idle(self) -> bool:
         """Whether a worker waits for work."""
         return bool(self._idle)
@@ -229,7 +234,7 @@ class WorkerPool:
             self._give(worker, self._waiting.popleft())
 
     def _may_fork(self) -> bool:
-        return sum(not worker.retired for worker in self._workers) < self._width
+        return self.processes < self._width
 
     def _named(self, name: str) -> Worker | None:
         for worker in self._workers:

@@ -300,7 +300,8 @@ class Session:
 
         if not RestoreCrew.available():
             return None
-        return RestoreCrew(self._loop, partial(cache.restorer, root=self._workspace.root), width)
+        restorer = partial(cache.restorer, root=self._workspace.root)
+        return RestoreCrew(self._loop, restorer, width, self._workspace.settings.grace)
 
     def _many_tasks(self) -> bool:
         known = self._up_to_date

@@ -55,3 +55,22 @@ def test_functions_that_wait_for_the_end_are_called_where_the_process_ends_at_on
             return {{{COMMANDS}}}
     """)
     assert "registered" in project.run("-n", "2").stdout
+
+
+@pytest.mark.parametrize("width", ["0", "1", "2"])
+@pytest.mark.parametrize("kind", ["command", "python"])
+def test_a_run_whose_reader_is_gone_when_a_task_begins_does_not_wait_for_the_task(
+    project: Project, width: str, kind: str
+) -> None:
+    action = "'sleep 300'" if kind == "command" else "lambda: time.sleep(300)"
+    project.dodo(f"""
+        import time
+
+        def task_long():
+            for number in range(3):
+                yield {{'name': str(number), 'actions': [{action}]}}
+    """)
+    process = project.start("run", "-n", width)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(60) != 0

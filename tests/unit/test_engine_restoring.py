@@ -26,10 +26,10 @@ from buildkit.engine.restoring import RestoreCrew
 class CrewRig:
     """A crew over a place, and what it has told."""
 
-    def __init__(self, place: Place, width: int) -> None:
+    def __init__(self, place: Place, width: int, grace_s: float = 2.0) -> None:
         self.place = place
         self.loop = EventLoop()
-        self.crew = RestoreCrew(self.loop, lambda: self, width)
+        self.crew = RestoreCrew(self.loop, lambda: self, width, grace_s)
         self.told: dict[int, Sequence[Brought | None]] = {}
         self.when_told: Callable[[int], object] = lambda _number: None
 
@@ -200,6 +200,30 @@ def test_who_is_told_may_cancel_all_others(rig: CrewRig) -> None:
     rig.until_told(*range(1, 41))
 
 
+def test_what_waits_goes_on_when_what_is_ahead_of_it_is_cancelled(place: Place) -> None:
+    rig = CrewRig(place, 1)
+    rig.give(1, ActionResult(task="wait"))
+    rig.give(2, ActionResult(task="quick"))
+    rig.give(3, ActionResult(task="quick"))
+    rig.until_there("waits")
+    rig.crew.cancel(1)
+    rig.until_told(1, 2, 3)
+    assert [rig.told[number][0] is not None for number in (1, 2, 3)] == [False, True, True]
+    rig.crew.shutdown(1.0)
+    rig.loop.close()
+
+
+@pytest.mark.parametrize("_turn", range(6))
+def test_a_process_that_was_just_forked_hears_that_it_is_to_end(place: Place, _turn: int) -> None:
+    rig = CrewRig(place, 1, grace_s=PATIENCE_S * 2)
+    rig.give(1, *[ActionResult(task="slow")] * 10_000)  # minutes of them
+    rig.crew.cancel(1)
+    rig.until_told(1)
+    assert list(rig.told[1]) == [None] * 10_000
+    rig.crew.shutdown(1.0)
+    rig.loop.close()
+
+
 def test_what_waits_behind_a_slow_batch_is_brought_back_all_the_same(place: Place) -> None:
     rig = CrewRig(place, 1)
     for number in range(8):
@@ -246,7 +270,7 @@ def test_a_miss_in_a_process_is_no_error_of_it(rig: CrewRig, place: Place, tmp_p
 
 def test_it_pays_only_when_there_is_much_to_bring_back(place: Place) -> None:
     with EventLoop() as loop:
-        crew = RestoreCrew(loop, partial(pytest.fail, "nobody asked"), 2)
+        crew = RestoreCrew(loop, partial(pytest.fail, "nobody asked"), 2, 2.0)
     small = Order(ActionResult(task="t"), (), (), 100)
     assert not crew.pays([small] * 50)
     while not crew.pays([small] * 50):
