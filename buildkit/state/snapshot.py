@@ -14,7 +14,7 @@ import buildkit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
 DIRECTORY = os.path.join(".buildkit", "snapshots")
@@ -31,7 +31,7 @@ _KEPT = 64  # files, two for a command line; the oldest goes first
 _KEPT_BYTES = 256 * 2**20  # of all of them together
 _SUFFIX = ".snapshot"
 _PLAN_SUFFIX = ".plan"
-_PLAN_CHECKSUM = 8  # bytes ahead of it
+_PLAN_CHECKSUM = 8  # bytes behind it
 _REASON_SUFFIX = ".reason"
 
 
@@ -152,8 +152,8 @@ def read_plan(project: str, name: str) -> "memoryview | None":
             content = memoryview(file.read())
     except OSError:
         return None
-    plan = content[_PLAN_CHECKSUM:]
-    return plan if _plan_checksum(plan) == content[:_PLAN_CHECKSUM] else None
+    plan = content[:-_PLAN_CHECKSUM]
+    return plan if _plan_checksum(plan) == content[-_PLAN_CHECKSUM:] else None
 
 
 def _plan_checksum(plan: "bytes | memoryview") -> bytes:
@@ -176,12 +176,12 @@ def _write_plan(project: str, name: str, parts: "Iterable[bytes | memoryview]") 
     hasher = xxh3_64()
 
     def content() -> "Iterator[bytes | memoryview]":
-        yield bytes(_PLAN_CHECKSUM)  # its place; what stands in it is known at the end
         for part in parts:
             hasher.update(part)
             yield part
+        yield hasher.digest()
 
-    _replace(project, name + _PLAN_SUFFIX, content(), hasher.digest)
+    _replace(project, name + _PLAN_SUFFIX, content())
 
 
 def identity(project: str, name: str) -> tuple[int, int, int] | None:
@@ -343,13 +343,7 @@ def append_line(path: str, line: bytes) -> int:
         os.close(fd)
 
 
-def _replace(
-    project: str,
-    name: str,
-    parts: "Iterable[bytes | memoryview]",
-    beginning: "Callable[[], bytes] | None" = None,
-) -> None:
-    """Put a file in the place of another; `beginning` is asked at last, and overwrites its first bytes."""
+def _replace(project: str, name: str, parts: "Iterable[bytes | memoryview]") -> None:
     directory = os.path.join(project, DIRECTORY)
     os.makedirs(directory, mode=0o700, exist_ok=True)
     path = os.path.join(directory, name)
@@ -361,8 +355,6 @@ def _replace(
                 view = memoryview(part)
                 while view:
                     view = view[file.write(view) :]
-            if beginning is not None:
-                os.pwrite(file.fileno(), beginning(), 0)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
