@@ -8,7 +8,6 @@ yet can be taken back there. What jobs are, and who gets which, does not belong 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
@@ -17,7 +16,7 @@ from socket import MSG_DONTWAIT, socket
 from typing import NoReturn
 
 from buildkit.engine.job import Stream
-from buildkit.engine.loop import RUN_SIGNALS, EventLoop
+from buildkit.engine.loop import EventLoop
 from buildkit.engine.procfs import die_with_parent
 from buildkit.engine.wire import PACKET_BYTES, is_whole, send, socket_pair
 
@@ -121,16 +120,11 @@ def fork_worker(
             with suppress(OSError, ValueError, AttributeError):
                 text.flush()  # else both processes would write what is buffered
         parent = os.getpid()
-        # What a child is sent before it has handlers of its own must wait: ours would swallow it there.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, RUN_SIGNALS)
-        try:
-            with quiesce():
-                pid = os.fork()
-                if not pid:
-                    die_with_parent(parent)
-                    _become_worker(line, pairs, ours, siblings, serve, loop, mask)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        with quiesce(), loop.forking():
+            pid = os.fork()
+            if not pid:
+                die_with_parent(parent)
+                _become_worker(line, pairs, ours, siblings, serve, loop)
     except OSError:
         line.far.close()
         for fd in ours:
@@ -153,13 +147,11 @@ def _become_worker(
     siblings: Iterable[Line],
     serve: Callable[[int, list[tuple[int, int]]], NoReturn],
     loop: EventLoop,
-    mask: Iterable[int],
 ) -> NoReturn:
-    """Turn the forked child into a worker; `mask` are the signals that are to be blocked in it."""
+    """Turn the forked child into a worker."""
     try:
         os.setpgid(0, 0)
         loop.abandon_in_child()
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for fd in ours:
             os.close(fd)
         for sibling in siblings:

@@ -97,6 +97,7 @@ class EventLoop:
         self._on_signal: Callable[[int], None] | None = None
         self._raise_signals = False
         self._closed = False
+        self._mask: set[int | signal.Signals] | None = None  # blocked signals, as they were before a fork
         self._wake_lock = threading.Lock()
         self.thread_id = threading.get_ident()
         self._wake_read, self._wake_write = os.pipe()
@@ -339,6 +340,15 @@ class EventLoop:
             os.close(self._wake_read)
             os.close(self._wake_write)
 
+    @contextmanager
+    def forking(self) -> Iterator[None]:
+        """Around a fork: signals wait in the child until `abandon_in_child`. Our handlers would lose them."""
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, RUN_SIGNALS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
     def abandon_in_child(self) -> None:
         """In a forked child: default signals, and every descriptor of the loop closed. Never runs again."""
         self._closed = True
@@ -348,6 +358,8 @@ class EventLoop:
             # A signal that the user asked to ignore stays ignored, as over an exec.
             if signal.getsignal(signum) is not signal.SIG_IGN:
                 signal.signal(signum, signal.SIG_DFL)
+        if self._mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         fds = list(self._watches)
         _close_poller(self._poller)
         for fd in (*fds, self._wake_write):

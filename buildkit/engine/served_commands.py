@@ -184,7 +184,7 @@ class ServedCommands:
         import socket  # only runs with many commands need it
 
         near, far = socket.socketpair()
-        with near, far:
+        with near, far, self._loop.forking():
             pid = os.fork()
             if not pid:
                 try:
