@@ -64,7 +64,6 @@ class Found(Record):
     """A result that the cache has for a task, and what a restore of it takes."""
 
     key: Digest  # under which it was found
-    result: ActionResult
     outputs: str  # as a trace has them
     only_files: bool  # no output is a directory or a link
     order: Order
@@ -441,7 +440,7 @@ class Recorder:
         previous = _left_over(judgement.trace, outputs, only_files=only_files)
         size = sum(map(_size, result.outputs)) + result.log_size
         order = Order(result, task.outputs, previous, size)
-        return Found(key, result, outputs, only_files, order)
+        return Found(key, outputs, only_files, order)
 
     def restore(self, task: Task, judgement: Judgement, found: Found) -> CameBack | None:
         """Bring back what was found; None when the task has to run all the same."""
@@ -450,7 +449,7 @@ class Recorder:
         try:
             restored = self._cache.restore(
                 found.key,
-                found.result,
+                found.order.result,
                 root=self._root,
                 declared=found.order.declared,
                 expected_previous=found.order.previous,
@@ -475,7 +474,7 @@ class Recorder:
         if brought is None:
             self._came_to_nothing(task)
             return None
-        result = found.result
+        result = found.order.result
         try:
             log = TaskLog.from_bytes(brought.log) if brought.log is not None else None
             values, task_result = _from_json(result.values_json), _from_json(result.result_json)

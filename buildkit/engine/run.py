@@ -151,11 +151,9 @@ class Run:
                 continue
             if settled or judged or self._can_start():
                 self._loop.run_once(0)
-            elif self._running:
+            elif self._running or self._restoring:
                 if self._ahead and self._slots.free and self._executors.pipeline is not None:
                     self._executors.pipeline.spread(self._slots.free)
-                self._loop.run_once(None)
-            elif self._restoring:
                 self._loop.run_once(None)
             elif not self._scheduler.has_ready:
                 cycle = self._scheduler.stuck_cycle()

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class CrewRig:
             return Restored((), None, 0)
         if result.task == "torn":
             (self.place.base / "begun").touch()
-            time.sleep(0.1)
+            time.sleep(0.1)  # so that it is told to end meanwhile
             (self.place.base / "whole").touch()
         return restore(
             result,
@@ -93,12 +94,24 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-@pytest.fixture
-def rig(place: Place) -> Iterator[CrewRig]:
-    rig = CrewRig(place, 2)
+@contextmanager
+def ended(rig: CrewRig) -> Iterator[CrewRig]:
     yield rig
     rig.crew.shutdown(1.0)
     rig.loop.close()
+
+
+@pytest.fixture
+def rig(place: Place) -> Iterator[CrewRig]:
+    with ended(CrewRig(place, 2)) as rig:
+        yield rig
+
+
+@pytest.fixture
+def alone(place: Place) -> Iterator[CrewRig]:
+    """A crew of one process, which is never killed for taking long."""
+    with ended(CrewRig(place, 1, grace_s=PATIENCE_S * 2)) as rig:
+        yield rig
 
 
 def file_result(place: Place, name: str) -> ActionResult:
@@ -200,42 +213,33 @@ def test_who_is_told_may_cancel_all_others(rig: CrewRig) -> None:
     rig.until_told(*range(1, 41))
 
 
-def test_what_waits_goes_on_when_what_is_ahead_of_it_is_cancelled(place: Place) -> None:
-    rig = CrewRig(place, 1)
-    rig.give(1, ActionResult(task="wait"))
-    rig.give(2, ActionResult(task="quick"))
-    rig.give(3, ActionResult(task="quick"))
-    rig.until_there("waits")
-    rig.crew.cancel(1)
-    rig.until_told(1, 2, 3)
-    assert [rig.told[number][0] is not None for number in (1, 2, 3)] == [False, True, True]
-    rig.crew.shutdown(1.0)
-    rig.loop.close()
+def test_what_waits_goes_on_when_what_is_ahead_of_it_is_cancelled(alone: CrewRig) -> None:
+    alone.give(1, ActionResult(task="wait"))
+    alone.give(2, ActionResult(task="quick"))
+    alone.give(3, ActionResult(task="quick"))
+    alone.until_there("waits")
+    alone.crew.cancel(1)
+    alone.until_told(1, 2, 3)
+    assert [alone.told[number][0] is not None for number in (1, 2, 3)] == [False, True, True]
 
 
 @pytest.mark.parametrize("_turn", range(6))
-def test_a_process_that_was_just_forked_hears_that_it_is_to_end(place: Place, _turn: int) -> None:
-    rig = CrewRig(place, 1, grace_s=PATIENCE_S * 2)
-    rig.give(1, *[ActionResult(task="slow")] * 10_000)  # minutes of them
-    rig.crew.cancel(1)
-    rig.until_told(1)
-    assert list(rig.told[1]) == [None] * 10_000
-    rig.crew.shutdown(1.0)
-    rig.loop.close()
+def test_a_process_that_was_just_forked_hears_that_it_is_to_end(alone: CrewRig, _turn: int) -> None:
+    alone.give(1, *[ActionResult(task="slow")] * 10_000)  # minutes of them
+    alone.crew.cancel(1)
+    alone.until_told(1)
+    assert list(alone.told[1]) == [None] * 10_000
 
 
-def test_what_waits_behind_a_slow_batch_is_brought_back_all_the_same(place: Place) -> None:
-    rig = CrewRig(place, 1)
+def test_what_waits_behind_a_slow_batch_is_brought_back_all_the_same(alone: CrewRig) -> None:
     for number in range(8):
-        rig.give(number, ActionResult(task="quick"))
-    rig.until_told(*range(8))
+        alone.give(number, ActionResult(task="quick"))
+    alone.until_told(*range(8))
     for number in range(10, 20):
-        rig.give(number, ActionResult(task="slow" if number == 10 else "quick"))
-    rig.until_told(*range(10, 20))
-    assert all(one is not None for brought in rig.told.values() for one in brought)
-    assert rig.crew.pays([Order(ActionResult(task="quick"), (), (), 1 << 30)])
-    rig.crew.shutdown(1.0)
-    rig.loop.close()
+        alone.give(number, ActionResult(task="slow" if number == 10 else "quick"))
+    alone.until_told(*range(10, 20))
+    assert all(one is not None for brought in alone.told.values() for one in brought)
+    assert alone.crew.pays([Order(ActionResult(task="quick"), (), (), 1 << 30)])
 
 
 def test_a_result_that_is_coming_back_does_so_as_a_whole_when_the_run_is_stopped(
